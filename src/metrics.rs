@@ -3,18 +3,17 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 mod labels;
 mod reading;
+mod spread;
 
 use labels::BuildLabels;
 pub(crate) use labels::{
@@ -23,6 +22,7 @@ pub(crate) use labels::{
 };
 use reading::BUCKETS;
 pub(crate) use reading::{HistogramBuckets, MetricsReading};
+pub(crate) use spread::{Count, Durations};
 
 /// Upper bounds in seconds. A memory hit takes microseconds, a CRM call that nearly times out takes
 /// seconds.
@@ -64,30 +64,17 @@ impl Collector for Optional {
     }
 }
 
-/// Makes histograms with the buckets of this program.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Seconds;
-
-impl MetricConstructor<Histogram> for Seconds {
-    fn new_metric(&self) -> Histogram {
-        Histogram::new(SECONDS)
-    }
-}
-
-/// A family of histograms of seconds.
-pub(crate) type Durations<L> = Family<L, Histogram, Seconds>;
-
 /// All metric families of one daemon, with the registry that prints them.
 pub struct Metrics {
     registry: Registry,
     /// Look-ups answered, and how.
-    pub(crate) lookups: Family<LookupLabels, Counter>,
+    pub(crate) lookups: Family<LookupLabels, Count>,
     /// From the request's arrival to its answer.
-    pub(crate) lookup_duration: Durations<SourceLabels>,
+    pub(crate) lookup_duration: Family<SourceLabels, Durations>,
     /// Look-ups that joined another's CRM call.
     pub(crate) lookups_shared: Family<PlatformLabels, Counter>,
     /// Answers with contacts, by the best match among them.
-    pub(crate) answers_by_quality: Family<QualityLabels, Counter>,
+    pub(crate) answers_by_quality: Family<QualityLabels, Count>,
     /// `contactd_found_by_search_total`
     pub(crate) found_by_search: Family<SearchLabels, Counter>,
     /// Calls that were refused.
@@ -95,11 +82,11 @@ pub struct Metrics {
     /// HTTP calls to CRMs.
     pub(crate) crm_requests: Family<CrmLabels, Counter>,
     /// From sending a call to reading its reply.
-    pub(crate) crm_request_duration: Durations<PlatformLabels>,
+    pub(crate) crm_request_duration: Family<PlatformLabels, Durations>,
     /// Look-ups in each cache tier.
-    pub(crate) cache_requests: Family<CacheLabels, Counter>,
+    pub(crate) cache_requests: Family<CacheLabels, Count>,
     /// From requesting a CRM call to its permit.
-    pub(crate) quota_wait: Durations<QuotaLabels>,
+    pub(crate) quota_wait: Family<QuotaLabels, Durations>,
     /// Running prefetch jobs.
     pub(crate) prefetch_jobs: Family<PlatformLabels, Gauge>,
     /// Finished numbers of prefetch jobs.
@@ -139,15 +126,15 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("contactd"),
             lookups: Family::default(),
-            lookup_duration: Family::new_with_constructor(Seconds),
+            lookup_duration: Family::default(),
             lookups_shared: Family::default(),
             answers_by_quality: Family::default(),
             found_by_search: Family::default(),
             calls_refused: Family::default(),
             crm_requests: Family::default(),
-            crm_request_duration: Family::new_with_constructor(Seconds),
+            crm_request_duration: Family::default(),
             cache_requests: Family::default(),
-            quota_wait: Family::new_with_constructor(Seconds),
+            quota_wait: Family::default(),
             prefetch_jobs: Family::default(),
             prefetch_numbers: Family::default(),
             redis_up: Gauge::default(),
@@ -295,11 +282,6 @@ impl Metrics {
 #[must_use]
 pub(crate) fn revision() -> &'static str {
     option_env!("CONTACTD_REVISION").unwrap_or("unknown")
-}
-
-/// Records a duration in seconds.
-pub(crate) fn observe(histogram: &Histogram, duration: Duration) {
-    histogram.observe(duration.as_secs_f64());
 }
 
 fn build_info() -> Family<BuildLabels, Gauge> {

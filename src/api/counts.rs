@@ -1,13 +1,11 @@
 //! Counts each look-up once, however it ends.
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::histogram::Histogram;
-
 use super::error::ApiError;
 use crate::clock::Stopwatch;
 use crate::domain::MatchQuality;
 use crate::metrics::{
-    LookupLabels, Metrics, PlatformLabels, QualityLabels, RefusalLabels, SourceLabels, observe,
+    Count, Durations, LookupLabels, Metrics, PlatformLabels, QualityLabels, RefusalLabels,
+    SourceLabels,
 };
 use crate::resolver::{Answer, Source, Trigger};
 use crate::trace::Span;
@@ -35,10 +33,10 @@ const TRIGGERS: [Trigger; 3] = [
 pub(super) struct PlatformCounters {
     platform: String,
     /// By trigger, then by outcome: not found, found.
-    memory_hits: [[Counter; 2]; 3],
-    memory_duration: Histogram,
+    memory_hits: [[Count; 2]; 3],
+    memory_duration: Durations,
     /// By best quality, in the order of [`MatchQuality::ALL`].
-    qualities: [Counter; 3],
+    qualities: [Count; 3],
 }
 
 impl PlatformCounters {
@@ -68,11 +66,11 @@ impl PlatformCounters {
 
     fn count_hit(&self, trigger: Trigger, found: bool, stopwatch: Stopwatch) {
         self.memory_hits[trigger as usize][usize::from(found)].inc();
-        observe(&self.memory_duration, stopwatch.elapsed());
+        self.memory_duration.observe(stopwatch.elapsed());
     }
 }
 
-fn quality_counter(platform: &str, quality: MatchQuality, metrics: &Metrics) -> Counter {
+fn quality_counter(platform: &str, quality: MatchQuality, metrics: &Metrics) -> Count {
     let labels = QualityLabels {
         platform: platform.to_owned(),
         quality: quality.label(),
@@ -147,7 +145,7 @@ impl<'a> LookupTally<'a> {
             source,
         };
         let durations = self.metrics.lookup_duration.get_or_create(&duration);
-        observe(&durations, self.stopwatch.elapsed());
+        durations.observe(self.stopwatch.elapsed());
     }
 
     /// Records on the span what the metrics count.

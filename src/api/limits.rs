@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use super::counts::{count_refusal, count_unread_lookup};
 use super::error::{ApiError, Overload};
 use crate::clients::{
-    Busy, CallPlace, Client, Clients, FairPlace, FairPlaces, Origin, Peer, places,
+    Busy, CallPlace, Client, Clients, FairPlace, FairPlaces, Origin, Peer, Room, RoomPlace,
 };
 use crate::metrics::Metrics;
 
@@ -76,15 +74,15 @@ pub(crate) struct ClientLimits {
     clients: Clients,
     /// Incomplete requests.
     pending: FairPlaces,
-    in_flight: Arc<Semaphore>,
-    jobs: Arc<Semaphore>,
+    in_flight: Room,
+    jobs: Room,
     metrics: Arc<Metrics>,
 }
 
 /// The places of a request in progress, given back on drop.
 #[derive(Debug)]
 pub(crate) struct RequestPlaces {
-    _room: OwnedSemaphorePermit,
+    _room: RoomPlace,
     _client: Option<CallPlace>,
     _busy: Option<Busy>,
 }
@@ -102,8 +100,8 @@ impl ClientLimits {
         Self {
             clients,
             pending: FairPlaces::new(max_in_flight),
-            in_flight: Arc::new(places(max_in_flight.saturating_mul(FOR_ALL))),
-            jobs: Arc::new(places(max_jobs)),
+            in_flight: Room::new(max_in_flight.saturating_mul(FOR_ALL)),
+            jobs: Room::new(max_jobs),
             metrics,
         }
     }
@@ -139,7 +137,7 @@ impl ClientLimits {
     /// If there is no room.
     pub(crate) fn check_room(&self, kind: RequestKind) -> Result<(), ApiError> {
         let (room, full) = self.room(kind);
-        if room.available_permits() == 0 {
+        if room.is_full() {
             Err(full.into())
         } else {
             Ok(())
@@ -166,7 +164,7 @@ impl ClientLimits {
         peer: Option<&Peer>,
     ) -> Result<RequestPlaces, ApiError> {
         let (room, full) = self.room(kind);
-        let room = Arc::clone(room).try_acquire_owned().map_err(|_| full)?;
+        let room = room.enter().ok_or(full)?;
         let known = peer.filter(|peer| client.is_some() || peer.is_verified());
         Ok(RequestPlaces {
             _room: room,
@@ -184,7 +182,7 @@ impl ClientLimits {
         }
     }
 
-    fn room(&self, kind: RequestKind) -> (&Arc<Semaphore>, Overload) {
+    fn room(&self, kind: RequestKind) -> (&Room, Overload) {
         match kind {
             RequestKind::Job => (&self.jobs, Overload::Jobs),
             RequestKind::Lookup | RequestKind::Other => (&self.in_flight, Overload::Calls),

@@ -11,6 +11,7 @@ use super::build_context::BuildContext;
 use super::fleet::Fleet;
 use super::runtime::CrmRuntime;
 use super::supervisor::Supervisor;
+use super::workers::Workers;
 use super::{App, Daemon, Ports};
 use crate::api::{ClientLimits, ContactApi};
 use crate::clients::Clients;
@@ -57,6 +58,7 @@ pub(super) async fn app(
         tracer: rooms.tracer,
         log: rooms.fleet.log(),
         crm: rooms.crm,
+        workers: workers(&config)?,
         supervisor,
         config,
     };
@@ -131,6 +133,11 @@ async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr)
         .await
         .with_context(|| format!("{setting}: cannot listen on {addr}"))
+}
+
+fn workers(config: &Config) -> anyhow::Result<Workers> {
+    let workers = Workers::start(config.grpc.threads);
+    workers.context("the threads for connections cannot be started")
 }
 
 fn tracer(context: &BuildContext<'_>) -> anyhow::Result<Tracer> {

@@ -13,13 +13,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
+use tokio_util::io::poll_read_buf;
 use tonic::transport::server::Connected;
 
 use super::crowd::ConnectionPlace;
+use super::workers::OnWorker;
 use crate::clients::Peer;
 use crate::clock;
 use crate::frames::{Allowance, Frames};
@@ -39,7 +42,13 @@ const STALLED: Duration = Duration::from_secs(30);
 /// next one.
 const AT_A_TIME: usize = 1 << 10;
 
-/// The same within a large request, whose bytes cost little.
+/// Bytes that are collected before they are written.
+const WRITE_TOGETHER: usize = 16 << 10;
+
+/// Bytes that one read of the system may bring.
+const READ_AHEAD: usize = 8 << 10;
+
+/// As [`AT_A_TIME`] within a large request, whose bytes cost little.
 const OF_ONE_FRAME: usize = 16 << 10;
 
 /// The beginning of HTTP/2's preface. No method of HTTP/1.1 is called `PRI`, so that no more bytes
@@ -57,10 +66,12 @@ type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// See the header.
 pub(super) struct Connection {
-    stream: Take<Stream>,
+    stream: Stream,
     peer: Peer,
-    /// The first bytes, until they are read again.
-    first: Vec<u8>,
+    /// Bytes that arrived and have not had their turn.
+    ahead: BytesMut,
+    /// Bytes of replies that are not flushed yet.
+    unsent: BytesMut,
     heard: usize,
     longest: Duration,
     /// For the first bytes, then for the end of the connection.
@@ -75,31 +86,42 @@ pub(super) struct Connection {
     /// Bytes read since other connections last had their turn.
     read: usize,
     place: ConnectionPlace,
+    _on: OnWorker,
 }
 
 type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Connection {
-    pub(super) fn plain(stream: TcpStream, place: ConnectionPlace, longest: Duration) -> Self {
-        let peer = Peer::new(Arc::clone(place.origin()));
+    pub(super) fn plain(
+        stream: TcpStream,
+        place: (ConnectionPlace, OnWorker),
+        longest: Duration,
+    ) -> Self {
+        let peer = Peer::new(Arc::clone(place.0.origin()));
         Self::new(Either::Left(stream), peer, place, longest)
     }
 
     pub(super) fn encrypted(
         stream: TlsStream<TcpStream>,
         peer: Peer,
-        place: ConnectionPlace,
+        place: (ConnectionPlace, OnWorker),
         longest: Duration,
     ) -> Self {
         Self::new(Either::Right(Box::new(stream)), peer, place, longest)
     }
 
-    fn new(stream: Stream, peer: Peer, place: ConnectionPlace, longest: Duration) -> Self {
+    fn new(
+        stream: Stream,
+        peer: Peer,
+        (place, on): (ConnectionPlace, OnWorker),
+        longest: Duration,
+    ) -> Self {
         let alarm = Box::pin(clock::sleep(FIRST_WORDS));
         Self {
-            stream: stream.take(0),
+            stream,
             peer,
-            first: Vec::new(),
+            ahead: BytesMut::new(),
+            unsent: BytesMut::new(),
             heard: 0,
             longest,
             alarm,
@@ -109,6 +131,7 @@ impl Connection {
             held_back: None,
             read: 0,
             place,
+            _on: on,
         }
     }
 
@@ -117,17 +140,12 @@ impl Connection {
     /// # Errors
     /// If the connection breaks or ends before that.
     pub(super) async fn first_words(&mut self) -> io::Result<Spoken> {
-        let stream = self.stream.get_mut();
-        while PREFACE.starts_with(&self.first) && self.first.len() < PREFACE.len() {
-            let mut bytes = [0; PREFACE.len()];
-            let missing = PREFACE.len() - self.first.len();
-            let read = stream.read(&mut bytes[..missing]).await?;
-            if read == 0 {
+        while PREFACE.starts_with(&self.ahead) && self.ahead.len() < PREFACE.len() {
+            if self.stream.read_buf(&mut self.ahead).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.first.extend_from_slice(&bytes[..read]);
         }
-        if PREFACE.starts_with(&self.first) {
+        if self.ahead.starts_with(PREFACE) {
             return Ok(Spoken::Http2);
         }
         self.frames = None;
@@ -136,14 +154,25 @@ impl Connection {
         Ok(Spoken::Http1)
     }
 
-    /// The next bytes: those read already, or new ones.
-    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+    /// The next bytes, at most `most`. One read of the system brings those of several requests.
+    fn poll_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        most: usize,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            self.ahead.reserve(READ_AHEAD);
+            let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.ahead);
+            if !matches!(read, Poll::Ready(Ok(1..))) {
+                // A silent connection keeps no buffer.
+                self.ahead = BytesMut::new();
+                return read.map_ok(drop);
+            }
         }
-        let again = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first[..again]);
-        self.first.drain(..again);
+        let next = self.ahead.len().min(most).min(buf.remaining());
+        buf.put_slice(&self.ahead[..next]);
+        self.ahead.advance(next);
         Poll::Ready(Ok(()))
     }
 
@@ -174,6 +203,20 @@ impl Connection {
         let (now, allowance, mut until) = (clock::now(), &mut self.allowance, None);
         frames.read(bytes, |frame| until = allowance.take(frame, now).err());
         self.held_back = until.map(|until| Box::pin(clock::sleep_until(until)) as Alarm);
+    }
+
+    /// Ready once nothing is left to send.
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(cx, &self.unsent);
+            match ready!(self.taken(cx, written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.unsent.advance(written),
+            }
+        }
+        // A silent connection keeps no buffer.
+        self.unsent = BytesMut::new();
+        Poll::Ready(Ok(()))
     }
 
     /// Checks the result of a write.
@@ -207,7 +250,7 @@ impl Connection {
     /// Makes the system drop everything of this connection when it is closed, without waiting for
     /// its peer to read the rest.
     fn abort(&self) {
-        let tcp = match self.stream.get_ref() {
+        let tcp = match &self.stream {
             Either::Left(tcp) => tcp,
             Either::Right(tls) => tls.get_ref().0,
         };
@@ -240,9 +283,7 @@ impl AsyncRead for Connection {
         ready!(this.poll_turn(cx));
         let before = buf.filled().len();
         let rest = this.frames.as_ref().map_or(OF_ONE_FRAME, Frames::rest);
-        let at_once = rest.clamp(AT_A_TIME, OF_ONE_FRAME);
-        this.stream.set_limit(at_once as u64);
-        let read = this.poll_bytes(cx, buf);
+        let read = this.poll_bytes(cx, buf, rest.clamp(AT_A_TIME, OF_ONE_FRAME));
         let new = buf.filled().get(before..).unwrap_or_default();
         let heard = new.len();
         this.hear(new);
@@ -261,6 +302,9 @@ impl AsyncRead for Connection {
     }
 }
 
+/// Written when it is flushed, or when there is much. It is not vectored: so h2 puts replies of up to
+/// 1 KiB behind each other and flushes them together. Otherwise each would cost a system call, which
+/// costs more than all else about a memory hit.
 impl AsyncWrite for Connection {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -268,33 +312,28 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(this.stream.get_mut()).poll_write(cx, bytes);
-        this.taken(cx, written)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(this.stream.get_mut()).poll_write_vectored(cx, slices);
-        this.taken(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.get_ref().is_write_vectored()
+        if this.unsent.len() + bytes.len() > WRITE_TOGETHER {
+            ready!(this.poll_sent(cx))?;
+        }
+        if bytes.len() > WRITE_TOGETHER {
+            let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+            return this.taken(cx, written);
+        }
+        this.unsent.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(this.stream.get_mut()).poll_flush(cx);
+        ready!(this.poll_sent(cx))?;
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
         this.taken(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = Pin::new(this.stream.get_mut()).poll_shutdown(cx);
+        ready!(this.poll_sent(cx))?;
+        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
         this.taken(cx, shut)
     }
 }

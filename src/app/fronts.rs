@@ -5,12 +5,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either};
-use http::{Request, Response, header};
+use http::{Request, Response};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
 
+use crate::grpc::is_grpc;
 use crate::http::HttpFront;
 
 /// A gRPC service, and HTTP at the same paths.
@@ -54,11 +55,6 @@ where
             Ok(answer.map(Body::new))
         }))
     }
-}
-
-fn is_grpc<B>(request: &Request<B>) -> bool {
-    let content_type = request.headers().get(header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The answer at a path without a service.

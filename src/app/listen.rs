@@ -14,6 +14,7 @@ use super::connection::{Connection, FIRST_WORDS, Spoken};
 use super::crowd::{ConnectionPlace, Crowd};
 use super::http1::Http1;
 use super::supervisor::Supervisor;
+use super::workers::{OnWorker, Worker};
 use crate::clients::Peer;
 use crate::clock::{self, OncePerMinute};
 use crate::tls::{self, Tls};
@@ -24,6 +25,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long to wait if the system cannot accept a connection, mostly because it has no file
 /// descriptors left.
 const REST: Duration = Duration::from_millis(100);
+
+/// Connections of one worker.
+pub(super) type Incoming = ReceiverStream<std::io::Result<Connection>>;
 
 /// What accepting connections needs.
 pub(super) struct Gatekeeper {
@@ -39,28 +43,21 @@ pub(super) struct Gatekeeper {
 }
 
 impl Gatekeeper {
-    /// The accepted connections of HTTP/2. The port is closed when the stream is dropped.
-    pub(super) fn incoming(
-        self,
-        listener: TcpListener,
-    ) -> ReceiverStream<std::io::Result<Connection>> {
-        let (ready, incoming) = mpsc::channel(1);
+    /// The accepted connections of HTTP/2, for the server of each worker. The port is closed when
+    /// the streams are dropped.
+    pub(super) fn incoming(self, listener: TcpListener, workers: &[Worker]) -> Vec<Incoming> {
+        let (lines, incoming): (Vec<_>, _) = workers.iter().cloned().map(Line::new).unzip();
         let (supervisor, end) = (self.supervisor.clone(), CancellationToken::new());
         supervisor.spawn_until(&end.clone(), "the accept loop", async move {
             tokio::select! {
-                // The server takes no more connections.
-                () = ready.closed() => end.cancel(),
-                () = self.accept(&listener, &ready) => {}
+                () = all_closed(&lines) => end.cancel(),
+                () = self.accept(&listener, &lines) => {}
             }
         });
-        ReceiverStream::new(incoming)
+        incoming
     }
 
-    async fn accept(
-        &self,
-        listener: &TcpListener,
-        ready: &mpsc::Sender<std::io::Result<Connection>>,
-    ) {
+    async fn accept(&self, listener: &TcpListener, lines: &[Line]) {
         let crowd = Crowd::new(self.most);
         let (mut failed, mut refused) = (OncePerMinute::default(), OncePerMinute::default());
         loop {
@@ -71,28 +68,28 @@ impl Gatekeeper {
                 });
                 continue;
             };
-            self.begin(stream, place, ready.clone());
+            self.hand_over(stream, place, lines);
         }
     }
 
-    /// Opens a connection in a task of its own, and hands it to the server that speaks its protocol.
-    fn begin(
-        &self,
-        stream: TcpStream,
-        place: ConnectionPlace,
-        ready: mpsc::Sender<std::io::Result<Connection>>,
-    ) {
+    /// Opens a connection on the worker with the fewest.
+    fn hand_over(&self, stream: TcpStream, place: ConnectionPlace, lines: &[Line]) {
+        let Some(line) = lines.iter().min_by_key(|line| line.worker.load()) else {
+            return;
+        };
+        let (on, ready) = (line.worker.enter(), line.ready.clone());
         let (tls, longest, http1) = (self.tls.clone(), self.longest, self.http1.clone());
-        self.supervisor.tasks.spawn(async move {
+        let work = async move {
             let end = place.end();
-            let opened = end.run_until_cancelled(open(stream, tls, place, longest));
+            let opened = end.run_until_cancelled(open(stream, tls, (place, on), longest));
             match opened.await.flatten() {
                 // Fails if the daemon stops.
                 Some((connection, Spoken::Http2)) => drop(ready.send(Ok(connection)).await),
                 Some((connection, Spoken::Http1)) => http1.serve(connection).await,
                 None => {}
             }
-        });
+        };
+        self.supervisor.tasks.spawn_on(work, &line.worker.handle);
     }
 }
 
@@ -111,14 +108,36 @@ async fn accepted(listener: &TcpListener, failed: &mut OncePerMinute) -> (TcpStr
     }
 }
 
+/// The way of connections to the server of one worker.
+struct Line {
+    worker: Worker,
+    ready: mpsc::Sender<std::io::Result<Connection>>,
+}
+
+impl Line {
+    fn new(worker: Worker) -> (Self, Incoming) {
+        let (ready, incoming) = mpsc::channel(1);
+        (Self { worker, ready }, ReceiverStream::new(incoming))
+    }
+}
+
+/// Returns once no server takes more connections.
+async fn all_closed(lines: &[Line]) {
+    for line in lines {
+        line.ready.closed().await;
+    }
+}
+
 /// A connection after its handshake, and what its first bytes show. `None` if it is too slow, or
 /// ends before that.
 async fn open(
     stream: TcpStream,
     tls: Option<Tls>,
-    place: ConnectionPlace,
+    place: (ConnectionPlace, OnWorker),
     longest: Duration,
 ) -> Option<(Connection, Spoken)> {
+    // It belongs to the reactor of this thread from now on.
+    let stream = stream.into_std().and_then(TcpStream::from_std).ok()?;
     let shaken = clock::timeout(HANDSHAKE, shake(stream, tls, place, longest));
     let mut connection = shaken.await??;
     let spoken = clock::timeout(FIRST_WORDS, connection.first_words());
@@ -129,7 +148,7 @@ async fn open(
 async fn shake(
     stream: TcpStream,
     tls: Option<Tls>,
-    place: ConnectionPlace,
+    place: (ConnectionPlace, OnWorker),
     longest: Duration,
 ) -> Option<Connection> {
     // Otherwise a reply waits for the acknowledgement of the previous one.
@@ -142,7 +161,7 @@ async fn shake(
         .await
         .inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"))
         .ok()?;
-    let peer = Peer::new(Arc::clone(place.origin()))
+    let peer = Peer::new(Arc::clone(place.0.origin()))
         .showing(tls::is_verified(&stream), tls::peer_name(&stream));
     Some(Connection::encrypted(stream, peer, place, longest))
 }

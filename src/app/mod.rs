@@ -40,11 +40,13 @@ mod server;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 pub(crate) use reload::Reload;
 
 use runtime::CrmRuntime;
 use supervisor::Supervisor;
+use workers::Workers;
 
 /// A daemon with bound ports, not yet serving.
 #[derive(Debug)]
@@ -81,6 +83,7 @@ struct Daemon {
     log: Option<InvalidationLog>,
     #[expect(dead_code, reason = "held: its threads end with it")]
     crm: CrmRuntime,
+    workers: Workers,
 }
 
 impl App {

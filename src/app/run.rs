@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::future::try_join_all;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,7 @@ use tonic_health::server::HealthReporter;
 use super::http1::Http1;
 use super::listen::Gatekeeper;
 use super::server::{routes, server};
+use super::workers::Worker;
 use super::{App, Daemon, Ports, ceiling, files};
 use crate::clock;
 use crate::grpc::ContactRpc;
@@ -27,7 +29,8 @@ struct Serving {
     health: HealthReporter,
     /// When cancelled, it takes no more connections and ends with the last call.
     drain: CancellationToken,
-    calls: JoinHandle<Result<(), tonic::transport::Error>>,
+    /// One of each worker.
+    calls: Vec<JoinHandle<Result<(), tonic::transport::Error>>>,
     /// The connections of HTTP/1.1.
     http1: TaskTracker,
 }
@@ -35,10 +38,10 @@ struct Serving {
 impl Serving {
     /// Waits for the last call.
     async fn ended(self) -> Result<Result<(), tonic::transport::Error>, JoinError> {
-        let served = self.calls.await;
+        let served = try_join_all(self.calls).await;
         self.http1.close();
         self.http1.wait().await;
-        served
+        served.map(|served| served.into_iter().collect())
     }
 }
 
@@ -74,10 +77,9 @@ impl App {
 impl Daemon {
     /// Opens both ports.
     async fn serve(&self, ports: Ports, service: ContactRpc) -> anyhow::Result<Serving> {
-        let limits = &self.config.grpc;
-        let server = server(limits.max_connection_age);
-        let age = limits.max_connection_age;
-        let (health, routes) = routes(server, service, &self.gate, self.http.clone(), age).await?;
+        let age = self.config.grpc.max_connection_age;
+        let find = service.find_first(&self.gate);
+        let (health, routes) = routes(service, &self.gate, self.http.clone(), age).await?;
         self.warn();
         let drain = self.supervisor.stop.child_token();
         let http1 = Http1 {
@@ -87,12 +89,18 @@ impl Daemon {
             open: TaskTracker::new(),
         };
         let open = http1.open.clone();
-        let incoming = self.gatekeeper(http1).incoming(ports.grpc);
-        let serving =
-            routes.serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned());
-        let calls = self
-            .supervisor
-            .spawn_until(&drain, "the gRPC server", serving);
+        let workers = self.workers.each();
+        let incoming = self.gatekeeper(http1).incoming(ports.grpc, workers);
+        let serve = |(worker, incoming): (&Worker, _)| {
+            let serving = server(age)
+                .layer(find.clone())
+                .add_routes(routes.clone())
+                .serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned());
+            let (runtime, part) = (&worker.handle, "the gRPC server");
+            self.supervisor
+                .spawn_until_on(runtime, &drain, part, serving)
+        };
+        let calls = workers.iter().zip(incoming).map(serve).collect();
         self.serve_pages(ports.ops);
         Ok(Serving {
             health,

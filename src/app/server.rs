@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::extract::Request;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::Router;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use super::fronts::{Fronts, elsewhere};
@@ -55,12 +54,11 @@ pub(super) fn server(age: Duration) -> Server {
 /// # Errors
 /// If the descriptors compiled into this program cannot be read.
 pub(super) async fn routes(
-    mut server: Server,
     service: ContactRpc,
     gate: &CallGate,
     http: HttpFront,
     watch: Duration,
-) -> anyhow::Result<(HealthReporter, Router)> {
+) -> anyhow::Result<(HealthReporter, Routes)> {
     let (health, health_service) = health_reporter();
     health
         .set_serving::<ContactServiceServer<ContactRpc>>()
@@ -85,5 +83,5 @@ pub(super) async fn routes(
     let routes = routes
         .into_axum_router()
         .fallback(move |request: Request| elsewhere(http.clone(), request));
-    Ok((health, server.add_routes(routes.into())))
+    Ok((health, routes.into()))
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::SetOnce;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,17 @@ impl Supervisor {
         part: &'static str,
         work: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
+        self.spawn_until_on(&Handle::current(), end, part, work)
+    }
+
+    /// As [`spawn_until`](Self::spawn_until), on another runtime.
+    pub(super) fn spawn_until_on<T: Send + 'static>(
+        &self,
+        runtime: &Handle,
+        end: &CancellationToken,
+        part: &'static str,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
         #[cfg(test)]
         let work = self.breaks.within(part, work);
         let guard = PartGuard {
@@ -50,10 +62,11 @@ impl Supervisor {
             end: end.clone(),
             broken: Arc::clone(&self.broken),
         };
-        self.tasks.spawn(async move {
+        let guarded = async move {
             let _guard = guard;
             work.await
-        })
+        };
+        self.tasks.spawn_on(guarded, runtime)
     }
 
     /// Waits until a part has ended early, and returns its name.

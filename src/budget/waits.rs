@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use prometheus_client::metrics::histogram::Histogram;
-
 use crate::domain::lane::Lane;
-use crate::metrics::{Metrics, QuotaLabels, observe};
+use crate::metrics::{Durations, Metrics, QuotaLabels};
 
 /// Histograms of `contactd_quota_wait_seconds`.
-pub(super) struct WaitHistograms([Histogram; Lane::ALL.len()]);
+pub(super) struct WaitHistograms([Durations; Lane::ALL.len()]);
 
 impl WaitHistograms {
     pub(super) fn new(platform: &str, metrics: &Metrics) -> Self {
@@ -17,10 +15,10 @@ impl WaitHistograms {
 
     /// A call has waited this long in this lane.
     pub(super) fn observe(&self, lane: Lane, waited: Duration) {
-        observe(self.of(lane), waited);
+        self.of(lane).observe(waited);
     }
 
-    fn of(&self, lane: Lane) -> &Histogram {
+    fn of(&self, lane: Lane) -> &Durations {
         let [call_pop, revalidate, prefetch] = &self.0;
         match lane {
             Lane::CallPop => call_pop,
@@ -30,7 +28,7 @@ impl WaitHistograms {
     }
 }
 
-fn histogram(platform: &str, lane: Lane, metrics: &Metrics) -> Histogram {
+fn histogram(platform: &str, lane: Lane, metrics: &Metrics) -> Durations {
     let labels = QuotaLabels {
         platform: platform.to_owned(),
         lane: lane.label(),

@@ -1,17 +1,15 @@
 //! How often each tier had an answer.
 
-use prometheus_client::metrics::counter::Counter;
-
 use crate::domain::Freshness;
-use crate::metrics::{CacheLabels, Metrics};
+use crate::metrics::{CacheLabels, Count, Metrics};
 
 /// The metrics of one tier.
 #[derive(Debug, Clone)]
 pub(super) struct TierCounters {
-    hit: Counter,
-    stale: Counter,
-    miss: Counter,
-    pub(super) error: Counter,
+    hit: Count,
+    stale: Count,
+    miss: Count,
+    pub(super) error: Count,
 }
 
 impl TierCounters {

@@ -1,24 +1,38 @@
 //! What the client commands share: the daemon's address, the user, and how failures are reported.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fs;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use prost::Message as _;
-use tonic::codegen::http;
+use anyhow::anyhow;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{self, Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Request, Status, TimeoutExpired};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status, TimeoutExpired};
 
-use super::Failure;
+use super::{Failure, words};
 use crate::grpc::client::ContactServiceClient;
-use crate::pb::{rpc, v1 as pb};
+use crate::pb::v1 as pb;
+
+mod address;
+mod probe;
+mod refusal;
+mod unreached;
+
+use address::ServerAddress;
+use probe::ClientFiles;
+pub(super) use refusal::{explain, with_options};
+use unreached::Attempt;
+
+/// The daemon's address if nothing else is given.
+const SERVER: &str = "http://127.0.0.1:50051";
 
 /// How long to wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait for a connection, and for its TLS handshake.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// How often a silent connection is tried. Otherwise a batch would wait for ever for a machine that
 /// is gone.
@@ -26,9 +40,10 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ClientArgs {
-    /// The address of the daemon.
-    #[arg(long, default_value = "http://127.0.0.1:50051", value_name = "URL")]
-    server: String,
+    /// The address of the daemon: a URL, or HOST:PORT. Without it, the variable CONTACTD_SERVER is
+    /// used. [default: http://127.0.0.1:50051]
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
     /// The connector to ask, as the daemon's settings name it.
     #[arg(long, default_value = "example", value_name = "NAME")]
     platform: String,
@@ -57,14 +72,16 @@ pub(super) struct ClientArgs {
     /// of a machine can see arguments.)
     #[arg(long, value_name = "FILE")]
     auth_header_file: Option<PathBuf>,
-    /// A file with the client token for the daemon. Without it, the variable CONTACTD_TOKEN is
-    /// used. Required if the daemon has grpc.tokens.
+    /// A file with the client token for the daemon. Without it, the variables CONTACTD_TOKEN_FILE
+    /// and CONTACTD_TOKEN are used. Required if the daemon has grpc.tokens.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The authority (PEM) to trust for an https:// server, instead of the system's authorities.
+    /// Without it, the variable CONTACTD_CA_FILE is used.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// The client certificate (PEM). Required if the daemon has grpc.tls.client_ca.
+    /// The client certificate (PEM). Required if the daemon has grpc.tls.client_ca. Without it, the
+    /// variables CONTACTD_CERT_FILE and CONTACTD_KEY_FILE are used.
     #[arg(long, value_name = "FILE", requires = "key_file")]
     cert_file: Option<PathBuf>,
     /// The certificate's private key (PEM).
@@ -79,79 +96,95 @@ pub(super) struct ClientArgs {
 impl ClientArgs {
     /// A connection to the daemon.
     pub(super) async fn connect(&self) -> Result<ContactServiceClient<Channel>, Failure> {
-        let endpoint = self.encrypted(endpoint(&self.server)?)?;
+        let server = self.address()?;
+        let endpoint = self.encrypted(&server)?;
         let channel = endpoint
-            .connect_timeout(Duration::from_secs(5))
+            .connect_timeout(self.connect_limit())
             .tcp_keepalive(Some(KEEPALIVE))
             .connect()
             .await;
-        let channel = channel.map_err(|error| self.unconnected(error))?;
+        let channel = channel.map_err(|error| self.unreached(&server, &error))?;
         Ok(ContactServiceClient::new(channel))
     }
 
-    fn unconnected(&self, error: transport::Error) -> Failure {
-        let is_there = chain(&error).any(is_of_handshake);
-        let error = anyhow::Error::from(error);
-        if is_there {
-            let words = format!("{} did not complete the TLS handshake", self.server);
-            Failure::from(error.context(words)).with_note(self.hint())
-        } else {
-            let words = format!("no daemon at {}; is `contactd serve` running?", self.server);
-            Failure::from(error.context(words))
-        }
+    fn connect_limit(&self) -> Duration {
+        self.timeout.unwrap_or(CONNECT).min(CONNECT)
     }
 
-    /// The words for a failure. If the connection broke, they name the option that may be the
-    /// reason.
+    fn address(&self) -> Result<ServerAddress, Failure> {
+        let variable = || variable("CONTACTD_SERVER")?.into_string().ok();
+        let server = self.server.clone().or_else(variable);
+        let has_certificates = self.ca_file().is_some() || self.cert_file().is_some();
+        ServerAddress::parse(server.as_deref().unwrap_or(SERVER), has_certificates)
+    }
+
+    fn unreached(&self, server: &ServerAddress, error: &(dyn Error + 'static)) -> Failure {
+        let (ca, cert, key) = (self.ca_file(), self.cert_file(), self.key_file().ok());
+        let files = ClientFiles {
+            ca: ca.as_deref(),
+            cert: cert.as_deref(),
+            key: key.as_deref(),
+        };
+        let attempt = Attempt { server, files };
+        attempt.failure(error)
+    }
+
+    /// The words for a failure: the daemon's answer, or why there is none.
     pub(super) fn explain(&self, status: &Status) -> Failure {
-        let failure = explain(status);
-        // A status from the daemon itself has no source. A time limit is not a fault of the
-        // connection.
-        let is_own = status.source().is_none();
-        let is_late = chain(status).any(<dyn Error>::is::<TimeoutExpired>);
-        if is_own || is_late {
-            failure
-        } else {
-            failure.with_note(self.hint())
+        // A status from the daemon itself has no source.
+        let Some(broken) = status.source() else {
+            return explain(status);
+        };
+        let mut sources = std::iter::successors(Some(broken), |error| (*error).source());
+        if sources.any(<dyn Error>::is::<TimeoutExpired>) {
+            let limit = humantime::format_duration(self.timeout.unwrap_or(TIMEOUT));
+            return Failure::Failed(anyhow!(
+                "no answer within {limit}\n  Wait longer with --timeout."
+            ));
+        }
+        match self.address() {
+            Ok(server) => self.unreached(&server, broken),
+            Err(failure) => failure,
         }
     }
 
-    /// What may be missing if the daemon is there but calls fail.
-    fn hint(&self) -> &'static str {
-        let is_encrypted = self.server.starts_with("https:");
-        match (is_encrypted, &self.cert_file) {
-            (false, _) => "If the daemon has grpc.tls, write https:// in --server.",
-            (true, None) => {
-                "The daemon may ask for a client certificate (grpc.tls.client_ca): give --cert-file and --key-file. \
-                 Its own has to come from the authority in --ca-file, else from one that the system trusts. \
-                 If the daemon has no grpc.tls, write http:// in --server."
-            }
-            (true, Some(_)) => {
-                "The certificate in --cert-file has to come from an authority in the daemon's grpc.tls.client_ca, and \
-                 the daemon's own from the one in --ca-file. If the daemon has no grpc.tls, write http:// in --server."
-            }
-        }
+    fn ca_file(&self) -> Option<PathBuf> {
+        file(self.ca_file.as_ref(), "CONTACTD_CA_FILE")
     }
 
-    /// Adds TLS if the URL is https.
-    fn encrypted(&self, endpoint: Endpoint) -> Result<Endpoint, Failure> {
-        if endpoint.uri().scheme_str() != Some("https") {
+    fn cert_file(&self) -> Option<PathBuf> {
+        file(self.cert_file.as_ref(), "CONTACTD_CERT_FILE")
+    }
+
+    /// The key of the client certificate.
+    fn key_file(&self) -> Result<PathBuf, Failure> {
+        file(self.key_file.as_ref(), "CONTACTD_KEY_FILE").ok_or_else(|| {
+            let words = "a client certificate needs its key: --key-file or CONTACTD_KEY_FILE";
+            Failure::Misused(words.to_owned())
+        })
+    }
+
+    /// Adds TLS if the URL is https. Options that only TLS uses are refused without it; variables
+    /// may be there for other daemons.
+    fn encrypted(&self, server: &ServerAddress) -> Result<Endpoint, Failure> {
+        if !server.is_encrypted() {
             if self.ca_file.is_some() || self.cert_file.is_some() {
-                let words =
-                    "--ca-file and --cert-file are for a server whose URL begins with https://";
-                return Err(Failure::Misused(words.to_owned()));
+                return Err(Failure::Misused(format!(
+                    "--ca-file and --cert-file are for TLS: write --server https://{}",
+                    server.authority()
+                )));
             }
-            return Ok(endpoint);
+            return Ok(server.endpoint());
         }
-        let mut tls = ClientTlsConfig::new();
-        tls = match &self.ca_file {
-            Some(path) => tls.ca_certificate(Certificate::from_pem(read(path)?)),
+        let mut tls = ClientTlsConfig::new().timeout(self.connect_limit());
+        tls = match self.ca_file() {
+            Some(path) => tls.ca_certificate(authority(&path)?),
             None => tls.with_native_roots(),
         };
-        if let (Some(cert), Some(key)) = (&self.cert_file, &self.key_file) {
-            tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
+        if let Some(cert) = self.cert_file() {
+            tls = tls.identity(Identity::from_pem(read(&cert)?, read(&self.key_file()?)?));
         }
-        endpoint.tls_config(tls).map_err(|error| {
+        server.endpoint().tls_config(tls).map_err(|error| {
             Failure::Misused(format!(
                 "the certificates cannot be used: {:#}",
                 anyhow::Error::from(error)
@@ -161,9 +194,9 @@ impl ClientArgs {
 
     /// The token by which the daemon knows its clients, if there is one, as a header.
     fn authorization(&self) -> Result<Option<MetadataValue<Ascii>>, Failure> {
-        let token = match &self.token_file {
-            Some(path) => Some(read(path)?),
-            None => std::env::var_os("CONTACTD_TOKEN").and_then(|text| text.into_string().ok()),
+        let token = match file(self.token_file.as_ref(), "CONTACTD_TOKEN_FILE") {
+            Some(path) => Some(read(&path)?),
+            None => variable("CONTACTD_TOKEN").and_then(|text| text.into_string().ok()),
         };
         let Some(token) = token.filter(|token| !token.trim().is_empty()) else {
             return Ok(None);
@@ -207,7 +240,7 @@ impl ClientArgs {
         let text = match &self.auth_header_file {
             Some(path) => read(path)?,
             None => {
-                std::env::var_os("CONTACTD_AUTH_HEADER").and_then(|text| text.into_string().ok()).ok_or_else(|| {
+                variable("CONTACTD_AUTH_HEADER").and_then(|text| text.into_string().ok()).ok_or_else(|| {
                     Failure::Misused(
                         "the CRM's credential is missing: set CONTACTD_AUTH_HEADER or give --auth-header-file"
                             .to_owned(),
@@ -240,81 +273,29 @@ impl ClientArgs {
     }
 }
 
-/// The address in `--server`.
-fn endpoint(server: &str) -> Result<Endpoint, Failure> {
-    let wrong = |advice: String| Failure::Misused(format!("--server {server:?} {advice}"));
-    let example = || wrong("is not a URL such as http://127.0.0.1:50051".to_owned());
-    let address = server.split_once("://").map_or(server, |(_, rest)| rest);
-    let uri: http::Uri = server.parse().map_err(|_| example())?;
-    match (uri.scheme_str(), uri.authority()) {
-        (Some("http" | "https"), Some(_)) => Ok(Endpoint::from(uri)),
-        (_, Some(_)) => Err(wrong(format!(
-            "does not begin with http:// or https://: write http://{address}, or https://{address} if the daemon has \
-             grpc.tls"
-        ))),
-        (_, None) => Err(example()),
-    }
+/// A variable of the environment. An empty one counts as not set.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// An error and its sources.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
-}
-
-/// Returns whether the peer was there, but did not speak TLS or was not trusted.
-fn is_of_handshake(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| {
-        matches!(
-            error.kind(),
-            ErrorKind::InvalidData | ErrorKind::UnexpectedEof
-        )
-    })
+/// The file of an option, or else of a variable.
+fn file(option: Option<&PathBuf>, name: &str) -> Option<PathBuf> {
+    option
+        .cloned()
+        .or_else(|| variable(name).map(PathBuf::from))
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    fs::read_to_string(path)
+        .map_err(|error| anyhow!("cannot read {}: {}", path.display(), words(error)))
 }
 
-/// The message for a failure: the words for a person, the status, and its reason.
-pub(super) fn explain(status: &Status) -> Failure {
-    let details = rpc::Status::decode(status.details())
-        .unwrap_or_default()
-        .details;
-    let mut lines = vec![format!("{:?}: {}", status.code(), status.message())];
-    for detail in details {
-        if detail.type_url.ends_with("/contactd.v1.ReturnMessage") {
-            let Ok(message) = pb::ReturnMessage::decode(detail.value.as_slice()) else {
-                continue;
-            };
-            let hints = message
-                .details
-                .iter()
-                .flat_map(|detail| &detail.items)
-                .map(|item| item.text.as_str());
-            lines.extend(
-                std::iter::once(message.message.as_str())
-                    .chain(hints)
-                    .map(|line| format!("  {line}")),
-            );
-        }
-        if detail.type_url.ends_with("/google.rpc.RetryInfo") {
-            let Ok(info) = rpc::RetryInfo::decode(detail.value.as_slice()) else {
-                continue;
-            };
-            let delay = info
-                .retry_delay
-                .and_then(|delay| Duration::try_from(delay).ok());
-            lines.extend(
-                delay.map(|delay| {
-                    format!("  Try again after {}.", humantime::format_duration(delay))
-                }),
-            );
-        }
+/// An authority to trust.
+fn authority(path: &Path) -> Result<Certificate, Failure> {
+    let pem = read(path)?;
+    if !pem.contains("-----BEGIN CERTIFICATE-----") {
+        let words = format!("{} holds no certificate in PEM format", path.display());
+        return Err(Failure::Misused(words));
     }
-    let text = lines.join("\n");
-    if status.code() == Code::InvalidArgument {
-        Failure::Misused(text)
-    } else {
-        Failure::Failed(anyhow::anyhow!(text))
-    }
+    Ok(Certificate::from_pem(pem))
 }

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use prost_types::value::Kind;
 use tonic::Code;
 
-use super::client::ClientArgs;
+use super::client::{ClientArgs, with_options};
 use super::{Failure, say, show};
 use crate::pb::v1 as pb;
 use crate::proto_json;
@@ -41,6 +41,8 @@ enum FindOutput {
     Human,
     /// The response as proto3 JSON.
     Json,
+    /// The name of the first contact that certainly or likely has the number, and nothing else.
+    Name,
 }
 
 pub(super) async fn run(args: FindArgs) -> Result<ExitCode, Failure> {
@@ -60,6 +62,11 @@ pub(super) async fn run(args: FindArgs) -> Result<ExitCode, Failure> {
             proto_json::to_json(&response).map_err(anyhow::Error::from)?
         ))?,
         FindOutput::Human => show(human(&response))?,
+        FindOutput::Name => {
+            let name = first_name(&response);
+            show(name.map(|name| format!("{name}\n")).unwrap_or_default())?;
+            return Ok(ExitCode::from(if name.is_some() { 0 } else { NOT_FOUND }));
+        }
     }
     let is_found = found(&response).next().is_some();
     Ok(ExitCode::from(if is_found { 0 } else { NOT_FOUND }))
@@ -90,6 +97,19 @@ pub(super) fn found(response: &pb::FindContactResponse) -> impl Iterator<Item = 
         .filter(|contact| !contact.is_new_contact)
 }
 
+/// The name that a telephone may show. Contacts come in the order of their quality, and no name
+/// holds a line break.
+fn first_name(response: &pb::FindContactResponse) -> Option<&str> {
+    let is_one = |contact: &&pb::ContactInfo| {
+        let quality = contact.match_quality();
+        matches!(quality, pb::MatchQuality::Exact | pb::MatchQuality::Likely)
+    };
+    let mut names = found(response)
+        .filter(is_one)
+        .map(|contact| contact.name.as_str());
+    names.find(|name| !name.is_empty())
+}
+
 /// The answer for a person: the message, its source, and one block for each contact.
 pub(super) fn human(response: &pb::FindContactResponse) -> String {
     let mut text = String::new();
@@ -98,7 +118,7 @@ pub(super) fn human(response: &pb::FindContactResponse) -> String {
         text += &format!("{}\n", message.message);
         let hints = message.details.iter().flat_map(|detail| &detail.items);
         for hint in hints.filter(|_| !has_contacts) {
-            text += &format!("  {}\n", hint.text);
+            text += &format!("  {}\n", with_options(&hint.text));
         }
     }
     let provenance = response.lookup.as_ref().map(provenance);

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config;
 use crate::lifecycle::Signals;
@@ -21,13 +21,16 @@ mod embedded;
 mod example_crm;
 mod find;
 mod invalidate;
+mod manual;
 mod out;
 mod prefetch;
 mod reload;
 mod serve;
 mod settings;
+mod status;
+mod tls;
 
-use out::{say, show};
+use out::{say, show, words};
 
 /// How long the last log lines may take.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -89,6 +92,11 @@ enum Command {
     /// does not change the CRM and needs no credential for it.
     #[command(mut_arg("formats", |arg| arg.hide(true)), mut_arg("auth_header_file", |arg| arg.hide(true)))]
     Invalidate(invalidate::InvalidateArgs),
+    /// Show the figures of a running daemon, as its status page does.
+    ///
+    /// Exit codes: 0 the daemon is ready for calls, 1 it is stopping or cannot be reached, 2 wrong
+    /// arguments.
+    Status(status::StatusArgs),
     /// Show on this machine what contactd does, with latencies: a miss, a hit, several contacts,
     /// nobody, a refresh, and a prefetch of recent calls while phones ring.
     Demo(demo::DemoArgs),
@@ -104,12 +112,30 @@ enum Command {
     },
     /// Print every setting with its default and its meaning, in Markdown.
     Settings,
+    /// Encrypted connections: certificates and a token to try them with.
+    Tls(tls::TlsArgs),
+    /// Print a script with which a shell completes commands and options.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(manual::CompletionsArgs),
+    /// Write the manual pages.
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(manual::ManArgs),
 }
 
 const PREFETCH_EXAMPLES: &str = "\
 Examples:
   contactd prefetch recent-calls.csv --platform pipedrive --user-id 42 --auth-header-file ./header
   cut -d, -f3 calls.csv | contactd prefetch --region US --output json";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  contactd completions bash > ~/.local/share/bash-completion/completions/contactd
+  contactd completions zsh > ~/.zfunc/_contactd
+  contactd completions fish > ~/.config/fish/completions/contactd.fish";
+
+const MAN_EXAMPLES: &str = "\
+Example:
+  contactd man ~/.local/share/man/man1 && man contactd-find";
 
 /// Why a command did not do its job.
 #[derive(Debug)]
@@ -193,6 +219,10 @@ async fn carry_out(args: CliArgs, lines: &LogLines) -> Result<ExitCode, Failure>
         Command::Connector(args) => Box::pin(connector::run(args)).await,
         Command::CheckConfig { config } => check_config::run(&config),
         Command::Settings => settings::run(),
+        Command::Status(args) => status::run(args).await,
+        Command::Tls(args) => tls::run(args),
+        Command::Completions(args) => manual::completions(&args, CliArgs::command()),
+        Command::Man(args) => manual::man(&args, CliArgs::command()),
     }
 }
 

@@ -17,6 +17,13 @@ pub(super) fn show(result: impl Display) -> Result<(), Failure> {
     }
 }
 
+/// An error of the system in words, without the number that Rust adds to them.
+pub(super) fn words(error: impl Display) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next();
+    words.unwrap_or_default().to_owned()
+}
+
 /// Writes a line besides the result. Nobody needs to read it.
 pub(super) fn say(words: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{words}");

@@ -1,5 +1,6 @@
 //! `contactd prefetch`: warms the cache with many numbers before their calls come.
 
+use std::error::Error as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,8 +10,8 @@ use clap::ValueEnum;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use super::client::{ClientArgs, explain};
-use super::{Failure, show};
+use super::client::ClientArgs;
+use super::{Failure, say, show};
 use crate::clock::{self, Stopwatch};
 use crate::grpc::client::ContactServiceClient;
 use crate::lifecycle;
@@ -21,6 +22,7 @@ mod numbers;
 mod progress;
 mod tally;
 
+use numbers::Numbers;
 use progress::ProgressView;
 pub(super) use tally::BatchTally;
 
@@ -29,9 +31,13 @@ const PARTLY: u8 = 4;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PrefetchArgs {
-    /// A file with the numbers, most recent calls first: one per line, or a CSV with a column
-    /// phone_number. If it is - or missing, standard input is read. At most 10,000 numbers.
+    /// A file with the numbers, most recent calls first: one per line, or a table as spreadsheets
+    /// export it (CSV with commas, semicolons or tabs) with a column phone_number, Phone, Telefon or
+    /// the like. If it is - or missing, standard input is read. At most 10,000 numbers.
     file: Option<PathBuf>,
+    /// The column of the table that has the numbers.
+    #[arg(long, value_name = "NAME")]
+    column: Option<String>,
     #[command(flatten)]
     client: ClientArgs,
     /// How to print the summary.
@@ -48,14 +54,18 @@ enum PrefetchOutput {
 }
 
 pub(super) async fn run(args: PrefetchArgs) -> Result<ExitCode, Failure> {
+    let Numbers { numbers, lost } = numbers::read(args.file.as_deref(), args.column.as_deref())?;
     let request = pb::PrefetchContactsRequest {
         user: Some(args.client.user()),
         auth_header: args.client.auth_header()?,
-        phone_numbers: numbers::read(args.file.as_deref())?,
+        phone_numbers: numbers,
         overriding_formats: args.client.formats(),
     };
     let client = args.client.connect().await?;
-    let (mut tally, stopwatch) = (BatchTally::default(), Stopwatch::start());
+    for result in &lost {
+        say(progress::problem(result));
+    }
+    let (mut tally, stopwatch) = (BatchTally::beside(lost), Stopwatch::start());
     let request = args.client.batch_request(request)?;
     let ended = until_the_end(&args.client, client, request, &mut tally).await;
     if !tally.finished {
@@ -93,7 +103,9 @@ async fn until_the_end(
     };
     match ended {
         // The connection to the daemon worked.
-        Err(status) if tally.has_begun() => Err(explain(&status)),
+        Err(status) if tally.has_begun() && status.source().is_some() => {
+            Err(anyhow!("the connection to the daemon broke in the middle").into())
+        }
         Err(status) => Err(args.explain(&status)),
         Ok(()) if tally.finished => Ok(()),
         Ok(()) => Err(anyhow!("the daemon ended the batch in the middle").into()),
@@ -114,7 +126,9 @@ pub(super) async fn follow(
             continue;
         };
         match &event {
-            Event::Started(started) => progress = Some(ProgressView::start(started.distinct)),
+            Event::Started(started) => {
+                progress = Some(ProgressView::start(started.distinct + tally.done()));
+            }
             Event::Result(result) => progress
                 .iter()
                 .for_each(|progress| progress.show_result(result)),

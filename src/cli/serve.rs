@@ -116,12 +116,18 @@ async fn with_example_crm(tasks: &TaskTracker) -> Result<Effective, Failure> {
         tasks,
     )
     .await?;
+    let effective = on_defaults(addr)?;
+    let kept = if effective.config.redis.is_some() {
+        "in memory and Redis"
+    } else {
+        "in memory only"
+    };
     tracing::info!(
         crm.addr = %addr,
-        "no --config: answers are kept in memory only; the built-in Example CRM is platform \"example\", credential \
+        "no --config: answers are kept {kept}; the built-in Example CRM is platform \"example\", credential \
          \"Bearer demo\""
     );
-    on_defaults(addr)
+    Ok(effective)
 }
 
 fn on_defaults(crm: SocketAddr) -> Result<Effective, Failure> {

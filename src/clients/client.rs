@@ -5,23 +5,22 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ClientConfig;
+use super::room::{Room, RoomPlace};
 use governor::clock::Clock as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use super::ClientConfig;
 
 /// One service that may call.
 pub(crate) struct Client {
     config: ClientConfig,
     rate: Option<Arc<DefaultDirectRateLimiter>>,
-    in_flight: Option<Arc<Semaphore>>,
+    in_flight: Option<Room>,
 }
 
 /// A place among the running calls of a client, given back on drop.
 #[derive(Debug)]
 pub(crate) struct CallPlace(
-    #[expect(dead_code, reason = "held, and given back when dropped")] Option<OwnedSemaphorePermit>,
+    #[expect(dead_code, reason = "held, and given back when dropped")] Option<RoomPlace>,
 );
 
 /// Why a call of a known client is refused.
@@ -62,7 +61,7 @@ impl Client {
                 |before| before.rate.clone(),
             ),
             in_flight: same_most.map_or_else(
-                || config.max_in_flight.map(places).map(Arc::new),
+                || config.max_in_flight.map(Room::new),
                 |before| before.in_flight.clone(),
             ),
             config: config.clone(),
@@ -85,11 +84,7 @@ impl Client {
     /// If the client may not make or run another call now.
     pub(crate) fn enter(&self) -> Result<CallPlace, Excess> {
         let place = match &self.in_flight {
-            Some(places) => Some(
-                Arc::clone(places)
-                    .try_acquire_owned()
-                    .map_err(|_| Excess::InFlight)?,
-            ),
+            Some(room) => Some(room.enter().ok_or(Excess::InFlight)?),
             None => None,
         };
         if let Some(rate) = &self.rate {
@@ -122,11 +117,6 @@ fn names(list: Option<&[String]>, name: &str) -> bool {
 
 fn limiter(rate: NonZeroU32) -> DefaultDirectRateLimiter {
     RateLimiter::direct(Quota::per_second(rate))
-}
-
-/// So many places; without limit if the semaphore cannot count them.
-pub(crate) fn places(most: usize) -> Semaphore {
-    Semaphore::new(most.min(Semaphore::MAX_PERMITS))
 }
 
 impl fmt::Debug for Client {

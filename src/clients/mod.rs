@@ -16,14 +16,16 @@ mod client;
 mod fair;
 mod origin;
 mod peer;
+mod room;
 #[cfg(test)]
 mod tests;
 mod token;
 
-pub(crate) use client::{CallPlace, Client, Excess, Forbidden, places};
+pub(crate) use client::{CallPlace, Client, Excess, Forbidden};
 pub(crate) use fair::{FairPlace, FairPlaces, LINGERING};
 pub(crate) use origin::{Busy, Origin};
 pub(crate) use peer::Peer;
+pub(crate) use room::{Room, RoomPlace};
 pub(crate) use token::TokenHash;
 
 /// Settings of one client.

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use ring::digest;
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// The SHA-256 of a bearer token, written as 64 hexadecimal digits.
+/// The SHA-256 of a bearer token, written as 64 hexadecimal digits, or as `sha256sum` prints them:
+/// `HASH  -`, `HASH *FILE`, `SHA256 (FILE) = HASH`.
 ///
 /// A plain hash is enough if the token is random and long, because nobody can try 2^128 of them.
 /// Errors never repeat the parsed text: somebody may have written the token itself by mistake.
@@ -15,9 +16,7 @@ pub(crate) struct TokenHash([u8; 32]);
 
 /// Not 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "must be the 64 hexadecimal digits of a token's SHA-256, without the \"  -\" that sha256sum adds"
-)]
+#[error("must be the 64 hexadecimal digits of a token's SHA-256, as sha256sum prints them")]
 pub(crate) struct NotAHash;
 
 impl TokenHash {
@@ -39,10 +38,34 @@ impl FromStr for TokenHash {
     type Err = NotAHash;
 
     fn from_str(text: &str) -> Result<Self, NotAHash> {
+        let text = printed(text.trim());
         // blake3's own hashes have the same length and notation. Only its parser is used here.
         blake3::Hash::from_hex(text)
             .map(|hash| Self(hash.into()))
             .map_err(|_| NotAHash)
+    }
+}
+
+/// The digits in a line of `sha256sum`, which adds the name of the file.
+fn printed(line: &str) -> &str {
+    let tagged = line
+        .strip_prefix("SHA256 (")
+        .and_then(|rest| rest.rsplit_once(") = "));
+    if let Some((_, digits)) = tagged {
+        return digits;
+    }
+    match line.split_once(' ') {
+        // A backslash says that the name is written with escapes.
+        Some((digits, name)) if name.starts_with([' ', '*']) => {
+            digits.strip_prefix('\\').unwrap_or(digits)
+        }
+        _ => line,
+    }
+}
+
+impl fmt::Display for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -65,6 +88,18 @@ mod tests {
             printed.to_ascii_uppercase().parse(),
             Ok(TokenHash::of(b"abc"))
         );
+        assert_eq!(TokenHash::of(b"abc").to_string(), printed);
+        for line in [
+            format!("{printed}  -"),
+            format!("{printed}  -\n"),
+            format!(" {printed} *token.txt"),
+            format!("{printed}  my token"),
+            format!("\\{printed}  a\\nb"),
+            format!("SHA256 (-) = {printed}"),
+            format!("SHA256 (a) = b) = {printed}"),
+        ] {
+            assert_eq!(line.parse(), Ok(TokenHash::of(b"abc")), "{line:?}");
+        }
         assert!(bool::from(TokenHash::of(b"abc").is(&TokenHash::of(b"abc"))));
         assert!(!bool::from(
             TokenHash::of(b"abc").is(&TokenHash::of(b"abd"))
@@ -81,6 +116,9 @@ mod tests {
             &"a".repeat(63),
             &"a".repeat(65),
             &"é".repeat(32),
+            "my-secret-token  -",
+            "SHA256 (my-secret) = token",
+            &format!("{} file", "a".repeat(64)),
         ] {
             let error = text.parse::<TokenHash>().unwrap_err();
             assert!(

@@ -66,10 +66,8 @@ fn warn_if_unencrypted(base_url: Option<&Url>, section: &mut Section<'_>) {
 /// Without `base_url` something else must say where the CRM is.
 fn check_is_placed(base: &BaseForm, hosts: &[HostPattern], section: &mut Section<'_>) {
     if base.is_named() && hosts.is_empty() {
-        section.fault(
-            "base_url",
-            "is required where there are no allowed_hosts: nothing says where the CRM is",
-        );
+        let why = "without allowed_hosts nothing says where the CRM is";
+        section.missing("base_url", why);
     }
 }
 
@@ -110,8 +108,18 @@ fn from_file(kind: SpecKind, section: &mut Section<'_>) -> Option<Arc<dyn Connec
     let file = section.required("spec", "the path of a connector file", spec_file)?;
     let secrets = secrets(section, kind, &file.content);
     match read_spec(kind, &file.content, Secrets::Given(&secrets)) {
-        Ok(connector) => Some(connector),
+        Ok(connector) => {
+            warn_without_search(connector.as_ref(), section);
+            Some(connector)
+        }
         Err(faults) => report(section, ("spec", &file.to_string()), faults, &file.content),
+    }
+}
+
+fn warn_without_search(connector: &dyn Connector, section: &mut Section<'_>) {
+    if !connector.sheet().has_search() {
+        let what = "has no operations.findContact with a responseMapping: nobody is ever found";
+        section.warn("spec", what);
     }
 }
 

@@ -9,9 +9,14 @@ use std::ffi::OsString;
 use super::section::ENV_PREFIX;
 
 /// Variables of commands, builds and tests. They are not settings of the daemon.
-const KNOWN: [&str; 6] = [
+const KNOWN: [&str; 11] = [
     "CONTACTD_AUTH_HEADER",
+    "CONTACTD_SERVER",
     "CONTACTD_TOKEN",
+    "CONTACTD_TOKEN_FILE",
+    "CONTACTD_CA_FILE",
+    "CONTACTD_CERT_FILE",
+    "CONTACTD_KEY_FILE",
     "CONTACTD_LOG",
     "CONTACTD_LOG_FORMAT",
     "CONTACTD_REVISION",
@@ -78,6 +83,8 @@ mod tests {
             "CONTACTD__CACHE__MEMROY",
             "CONTACTD_LOG",
             "CONTACTD_TOKEN",
+            "CONTACTD_SERVER",
+            "CONTACTD_CA_FILE",
             "CONTACTD",
             "PATH",
             "CONTACTD_SERVICE_HOST",

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::section::{Fault, Section};
@@ -22,6 +23,8 @@ pub struct Grpc {
     pub(crate) clients: Vec<ClientConfig>,
     /// Everybody who can reach the port may call, and this is intended.
     pub(crate) insecure: bool,
+    /// Threads that serve connections.
+    pub(crate) threads: usize,
     /// Most calls in progress. More are refused at once.
     pub max_in_flight: usize,
     /// Most prefetch jobs at once.
@@ -110,6 +113,13 @@ impl Grpc {
     }
 }
 
+/// More threads than a machine has cores gain nothing.
+const MOST_THREADS: usize = 1024;
+
+fn cores() -> usize {
+    available_parallelism().map_or(1, |cores| cores.get())
+}
+
 /// `in_use` are the certificates of a daemon that reloads its settings.
 pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
     let grpc = Grpc {
@@ -121,6 +131,9 @@ pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
         },
         clients: section.tables("tokens", client),
         insecure: section.switch("insecure", false),
+        threads: section
+            .optional_count("threads", 1..=MOST_THREADS)
+            .unwrap_or_else(cores),
         max_in_flight: section.count("max_in_flight", 1024, 1..=1_000_000),
         max_prefetch_jobs: section.count("max_prefetch_jobs", 32, 1..=10_000),
         max_connections: section.count("max_connections", 1024, 1..=1_000_000),

@@ -239,7 +239,9 @@ impl<'a> Section<'a> {
     fn report(&mut self, unknown: Vec<Fault>) {
         let has = self.known_keys();
         for Fault { path, message } in unknown {
-            let message = format!("{message}; this section has: {has}");
+            let key = path.rsplit('.').next().unwrap_or_default();
+            let meant = meant(key, self.known.iter().map(String::as_str));
+            let message = format!("{message}{meant}; this section has: {has}");
             self.findings.fault(path, message);
         }
     }
@@ -317,6 +319,17 @@ fn unknown_variable(path: String) -> Fault {
 
 fn parse<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// How alike two names must be for one to be a misspelling of the other.
+const ALIKE: f64 = 0.8;
+
+/// `; did you mean "base_url"?`, if one of the names is like the unknown one.
+fn meant<'a>(unknown: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let likeness = |name: &str| strsim::jaro_winkler(&unknown.to_ascii_lowercase(), name);
+    let best = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    best.filter(|name| likeness(name) >= ALIKE)
+        .map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
 }
 
 /// The environment variable of a setting.

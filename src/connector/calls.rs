@@ -81,24 +81,44 @@ impl CrmSession {
 }
 
 impl Calls<'_> {
-    /// Reads all pages of a list, up to the session's limit and `most`. Without a pager there is one
-    /// page.
+    /// Reads all pages of a list, up to the session's limit. Without a pager there is one page.
     ///
     /// # Errors
     /// Any failure of a CRM, on any page, as a [`LookupError`]. A part that was refused recently
     /// fails in the same way, without a call.
     pub(super) async fn list(
-        mut self,
+        self,
         request: Request,
         form: &ListForm,
         pager: Option<&Pager>,
+    ) -> Result<List<Value>, LookupError> {
+        let mut items = Vec::new();
+        let take = |body: &mut Value| {
+            let entries = form.entries(body)?;
+            items.extend(entries.items);
+            Ok(entries.count)
+        };
+        let list = self.pages(request, pager, take).await?;
+        Ok(list.with(items))
+    }
+
+    /// Reads all pages, up to the session's limit. `take` reads each of them, and returns how many
+    /// entries it has. The list that is returned has no items.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub(super) async fn pages(
+        mut self,
+        request: Request,
+        pager: Option<&Pager>,
+        mut take: impl FnMut(&mut Value) -> Result<usize, LookupError>,
     ) -> Result<List<Value>, LookupError> {
         let mut list = List::default();
         let (mut last, mut page) = (request.clone(), Page::Asked(request.clone()));
         let mut asked = HashSet::new();
         for _ in 0..self.session.limits().pages {
             let reply = self.settle(self.ask(&request, &page).await)?;
-            let next = self.settle(take_page(&mut list, reply, form, (&last, pager)))?;
+            let next = self.settle(take_page(&mut list, reply, &mut take, (&last, pager)))?;
             let Some(next) = next else { return Ok(list) };
             if !asked.insert(next.fingerprint()) {
                 break;
@@ -115,15 +135,6 @@ impl Calls<'_> {
     /// Shows something to the session's witness.
     pub(super) fn show<'e>(&self, event: impl FnOnce() -> Event<'e>) {
         self.session.show(event);
-    }
-
-    /// One reply.
-    ///
-    /// # Errors
-    /// As [`Self::list`].
-    pub(super) async fn reply(self, request: Request) -> Result<CrmReply, LookupError> {
-        let page = Page::Asked(request.clone());
-        self.settle(self.ask(&request, &page).await)
     }
 
     async fn ask(&self, first: &Request, page: &Page) -> Result<CrmReply, LookupError> {
@@ -150,6 +161,10 @@ impl Calls<'_> {
     }
 
     fn remember(&self, part: DetailsPart<'_>, error: &LookupError) {
+        // The failure may be that of another search.
+        if self.kind == CallKind::Search && self.session.find.stopped.get().is_some() {
+            return;
+        }
         // If the refusal is known already, it was remembered earlier, or another call got it too.
         if self.session.known_refusal(part).is_some() {
             return;
@@ -171,11 +186,11 @@ impl Calls<'_> {
 /// Entries of the smallest page that a CRM may cut a list at, if nothing is known of its pages.
 const SMALL_PAGE: usize = 10;
 
-/// Adds a page to a list, and returns the next one.
+/// Reads a page, and returns the next one.
 fn take_page(
     list: &mut List<Value>,
     reply: CrmReply,
-    form: &ListForm,
+    take: &mut impl FnMut(&mut Value) -> Result<usize, LookupError>,
     (request, pager): (&Request, Option<&Pager>),
 ) -> Result<Option<Page>, LookupError> {
     let (mut body, link) = match reply {
@@ -186,21 +201,18 @@ fn take_page(
             return Ok(None);
         }
     };
-    let entries = form.entries(&mut body)?;
-    list.items.extend(entries.items);
+    let entries = take(&mut body)?;
     let Some(pager) = pager else {
-        list.full_page |= entries.count >= SMALL_PAGE;
+        list.full_page |= entries >= SMALL_PAGE;
         return Ok(None);
     };
     let reply = PageReply {
         body: &body,
         link: link.as_deref(),
-        entries: entries.count,
+        entries,
     };
     let next = pager.next(request, reply)?;
-    let is_full = pager
-        .size()
-        .is_some_and(|size| entries.count as u64 >= size);
+    let is_full = pager.size().is_some_and(|size| entries as u64 >= size);
     list.full_page |= next.is_some() || is_full;
     Ok(next)
 }

@@ -16,7 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use super::find::Found;
 use super::record::Enrichment;
 use super::{Connector, CrmSession, bounds};
-use crate::domain::Lane;
+use crate::domain::{GroupTag, Lane};
 use crate::urgency::Urgency;
 
 /// The details of one group of contacts, by their places in the answer.
@@ -41,13 +41,15 @@ impl fmt::Debug for Details {
 
 impl Details {
     /// Prepares to load the details of `found` in a lane. Those beyond the first `urgent` contacts
-    /// are loaded in the background. Nothing runs before [`Details::load`].
+    /// are loaded in the background. In a prefetch the details of one `gathering` are loaded
+    /// together. Nothing runs before [`Details::load`].
     #[must_use]
     pub(crate) fn begin(
         connector: &Arc<dyn Connector>,
         crm: &CrmSession,
         found: Found,
         (lane, urgent): (Lane, usize),
+        gathering: GroupTag,
     ) -> Self {
         let urgencies =
             [lane, lane.max(Lane::Revalidate)].map(|lane| Arc::new(Urgency::new(lane, None)));
@@ -65,7 +67,9 @@ impl Details {
             let connector = Arc::clone(connector);
             let contacts = found.contacts[group.clone()].to_vec();
             loading.push(Box::pin(async move {
-                (group, connector.enrich(&crm, &contacts).await)
+                let groups = crm.groups();
+                let details = groups.enrich(connector.as_ref(), &crm, gathering, &contacts);
+                (group, details.await)
             }));
         }
         Self {

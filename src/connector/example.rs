@@ -15,7 +15,7 @@ use super::path::Path;
 use super::profile::{Profile, documented_quota};
 use super::record::{Enrichment, List, Record};
 use super::request::Request;
-use super::sheet::{CONTACTS, MANY, PAGES};
+use super::sheet::{About, CONTACTS, MANY, PAGES};
 use super::success::ListForm;
 use super::{CallCount, Connector, CrmSession, RequestSheet, Search, Sheet};
 use crate::domain::json::{text, texts};
@@ -49,10 +49,14 @@ impl Connector for ExampleConnector {
             notes: Vec::new(),
         };
         Sheet {
-            name: "Example CRM".to_owned(),
-            searches: "The generated contacts of `contactd example-crm` by any of their phone \
-                       numbers, and colleagues by their extension."
-                .to_owned(),
+            about: About {
+                name: "Example CRM".to_owned(),
+                searches: "The generated contacts of `contactd example-crm` by any of their phone \
+                           numbers, and colleagues by their extension."
+                    .to_owned(),
+                auth_header: "`Bearer TOKEN`, with any token".to_owned(),
+                ..About::default()
+            },
             is_tried: true,
             requests: vec![
                 request("search", "GET /api/v1/contacts", PAGES),

@@ -137,7 +137,7 @@ impl CrmSession {
         let credential = &self.find.credential;
         let added = credential.add_to(&mut request.headers, token.as_ref());
         added.map_err(|_| LookupError::CrmUnauthenticated)?;
-        let granted = self.find.spent.acquire(kind, &self.urgency).await?;
+        let granted = self.granted(kind).await?;
         let mut tally = self.tally(&granted);
         Box::pin(self.exchange(client, (&request, kind), granted, &mut tally)).await
     }
@@ -149,6 +149,20 @@ impl CrmSession {
         let number = i64::try_from(granted.number + 1).unwrap_or(i64::MAX);
         tally.span.set("call", number);
         tally
+    }
+
+    /// Waits for the quota. A search gives up if another search of the find met a failure that
+    /// would be its own as well.
+    async fn granted(&self, kind: CallKind) -> Result<Granted, LookupError> {
+        let granted = self.find.spent.acquire(kind, &self.urgency);
+        if kind != CallKind::Search {
+            return granted.await;
+        }
+        tokio::select! {
+            biased;
+            failure = self.find.stopped.wait() => Err(failure.clone()),
+            granted = granted => granted,
+        }
     }
 
     fn call_timeout(&self) -> Duration {

@@ -1,8 +1,9 @@
-//! Groups the searches of a prefetch, for CRMs that answer for many numbers in one call.
+//! Groups the look-ups of a prefetch, for CRMs that answer for several in one call: searches for
+//! many numbers, and details of many contacts.
 //!
 //! Each number keeps its own look-up with its own result, so flights, leases and the cache know
-//! nothing of groups. The first search of a group leads it: it waits a moment for others, asks for
-//! all, and hands each its records. A search that becomes a ringing phone's never waits for a group
+//! nothing of groups. The first member of a group leads it: it waits a moment for others, asks for
+//! all, and hands each its part. A look-up that becomes a ringing phone's never waits for a group
 //! to fill: a leader asks at once, and another one asks alone beside the group.
 
 use std::collections::HashMap;
@@ -10,15 +11,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::find::SearchPlan;
-use super::record::{List, Record};
+use super::record::{Enrichment, List, Record};
 use super::{Connector, CrmSession, NumberSearch, Search};
 use crate::clock;
 use crate::domain::phone::Sought;
-use crate::domain::{E164, GroupTag, Lane, LookupError, Variants};
+use crate::domain::{Contact, E164, GroupTag, Lane, LookupError, Variants};
 use crate::urgency::Urgency;
 
 /// How long a leader waits for others.
@@ -33,41 +35,24 @@ pub(crate) enum GroupResult {
     Alone,
 }
 
+/// A number and its spellings.
+type Asked = (E164, Variants);
+
+/// What a member of a search gets.
+type ForOne = Result<GroupResult, LookupError>;
+
 /// The open groups of one connector.
 #[derive(Default)]
-pub(super) struct Groups(Mutex<HashMap<GroupTag, OpenGroup>>);
-
-/// A group that others may join.
-#[derive(Default)]
-struct OpenGroup {
-    members: Vec<Member>,
-    full: Arc<Notify>,
-}
-
-/// A number, and where its result goes.
-struct Member {
-    number: E164,
-    variants: Variants,
-    result: oneshot::Sender<Result<GroupResult, LookupError>>,
-}
-
-/// The leader's hold on its open group, which closes when it is dropped.
-struct Leading<'g> {
-    groups: &'g Groups,
-    tag: GroupTag,
-    full: Arc<Notify>,
-    is_open: bool,
-}
-
-enum Joined<'g> {
-    Leader(Leading<'g>),
-    Member(oneshot::Receiver<Result<GroupResult, LookupError>>),
+pub(super) struct Groups {
+    searches: OpenGroups<Asked, ForOne>,
+    details: OpenGroups<Vec<Contact>, Vec<Enrichment>>,
 }
 
 impl fmt::Debug for Groups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Groups")
-            .field("open", &self.0.lock().len())
+            .field("searches", &self.searches.0.lock().len())
+            .field("details", &self.details.0.lock().len())
             .finish()
     }
 }
@@ -90,7 +75,8 @@ impl Groups {
         if size == 1 || crm.urgency.lane() != Lane::Prefetch {
             return alone.await;
         }
-        let result = match self.join(plan.group, (number, search.variants()), size) {
+        let asked = || (number, search.variants().clone());
+        let result = match self.searches.join(plan.group, asked, (1, size)) {
             Joined::Leader(leading) => {
                 leading.gather(&crm.urgency).await;
                 let members = leading.close();
@@ -114,16 +100,98 @@ impl Groups {
         }
     }
 
+    /// Loads the details of contacts, together with those of other answers if that is possible.
+    pub(super) async fn enrich(
+        &self,
+        connector: &dyn Connector,
+        crm: &CrmSession,
+        group: GroupTag,
+        contacts: &[Contact],
+    ) -> Vec<Enrichment> {
+        let size = connector.profile().contacts_at_once.get();
+        let alone = connector.enrich(crm, contacts);
+        if size == 1 || crm.urgency.lane() != Lane::Prefetch {
+            return alone.await;
+        }
+        let asked = || contacts.to_vec();
+        let result = match self.details.join(group, asked, (contacts.len(), size)) {
+            Joined::Leader(leading) => {
+                leading.gather(&crm.urgency).await;
+                let members = leading.close();
+                tokio::select! {
+                    result = lead_details(connector, crm, contacts, members) => result,
+                    () = left_prefetch(&crm.urgency) => None,
+                }
+            }
+            Joined::Member(result) => {
+                tokio::select! {
+                    result = result => result.ok(),
+                    () = left_prefetch(&crm.urgency) => None,
+                }
+            }
+        };
+        // A group's list may have been cut, or one contact refused among many.
+        let is_enough = |details: &Vec<Enrichment>| !details.iter().any(|part| part.was_too_much);
+        match result.filter(is_enough) {
+            Some(details) => details,
+            None => alone.await,
+        }
+    }
+}
+
+/// The open groups of one kind: `I` is what a member asks for, `R` is what it gets.
+struct OpenGroups<I, R>(Mutex<HashMap<GroupTag, OpenGroup<I, R>>>);
+
+/// A group that others may join.
+struct OpenGroup<I, R> {
+    members: Vec<Member<I, R>>,
+    /// For how much more there is room.
+    room: usize,
+    full: Arc<Notify>,
+}
+
+/// Who waits for a group.
+struct Member<I, R> {
+    asks_for: I,
+    result: oneshot::Sender<R>,
+}
+
+/// The leader's hold on its open group, which closes when it is dropped.
+struct Leading<'g, I, R> {
+    groups: &'g OpenGroups<I, R>,
+    tag: GroupTag,
+    full: Arc<Notify>,
+    is_open: bool,
+}
+
+enum Joined<'g, I, R> {
+    Leader(Leading<'g, I, R>),
+    Member(oneshot::Receiver<R>),
+}
+
+impl<I, R> Default for OpenGroups<I, R> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<I, R> OpenGroups<I, R> {
+    /// Joins the open group, or opens one. Whoever joins takes `weight` of the group's `size`.
     fn join(
         &self,
         tag: GroupTag,
-        (number, variants): (E164, &Variants),
-        size: usize,
-    ) -> Joined<'_> {
+        asks_for: impl FnOnce() -> I,
+        (weight, size): (usize, usize),
+    ) -> Joined<'_, I, R> {
         let mut open = self.0.lock();
         let Some(group) = open.get_mut(&tag) else {
-            let group = OpenGroup::default();
-            let full = Arc::clone(&group.full);
+            let full = Arc::new(Notify::new());
+            let group = OpenGroup {
+                members: Vec::new(),
+                room: size.saturating_sub(weight),
+                full: Arc::clone(&full),
+            };
+            group.notify_if_full();
             open.insert(tag, group);
             return Joined::Leader(Leading {
                 groups: self,
@@ -134,24 +202,29 @@ impl Groups {
         };
         let (sender, result) = oneshot::channel();
         group.members.push(Member {
-            number,
-            variants: variants.clone(),
+            asks_for: asks_for(),
             result: sender,
         });
-        // The leader is one of them.
-        if group.members.len() + 1 >= size {
-            group.full.notify_one();
-        }
+        group.room = group.room.saturating_sub(weight);
+        group.notify_if_full();
         Joined::Member(result)
     }
 
-    fn take(&self, tag: GroupTag) -> Vec<Member> {
+    fn take(&self, tag: GroupTag) -> Vec<Member<I, R>> {
         let group = self.0.lock().remove(&tag);
         group.map_or_else(Vec::new, |group| group.members)
     }
 }
 
-impl Leading<'_> {
+impl<I, R> OpenGroup<I, R> {
+    fn notify_if_full(&self) {
+        if self.room == 0 {
+            self.full.notify_one();
+        }
+    }
+}
+
+impl<I, R> Leading<'_, I, R> {
     /// Waits until the group is full, for a moment at most.
     async fn gather(&self, urgency: &Urgency) {
         tokio::select! {
@@ -161,15 +234,18 @@ impl Leading<'_> {
         }
     }
 
-    fn close(mut self) -> Vec<Member> {
+    /// The members that still wait.
+    fn close(mut self) -> Vec<Member<I, R>> {
         self.is_open = false;
-        self.groups.take(self.tag)
+        let mut members = self.groups.take(self.tag);
+        members.retain(|member| !member.result.is_closed());
+        members
     }
 }
 
-impl Drop for Leading<'_> {
+impl<I, R> Drop for Leading<'_, I, R> {
     fn drop(&mut self) {
-        // Whoever waits for a leader that is gone searches alone.
+        // Whoever waits for a leader that is gone asks alone.
         if self.is_open {
             drop(self.groups.take(self.tag));
         }
@@ -193,21 +269,17 @@ async fn lead(
     crm: &CrmSession,
     plan: &SearchPlan<'_>,
     own: NumberSearch<'_>,
-    members: Vec<Member>,
-) -> Result<GroupResult, LookupError> {
-    let members: Vec<Member> = members
-        .into_iter()
-        .filter(|member| !member.result.is_closed())
-        .collect();
+    members: Vec<Member<Asked, ForOne>>,
+) -> ForOne {
     if members.is_empty() {
         return Ok(GroupResult::Alone);
     }
     let sought: Vec<Sought<'_>> = members
         .iter()
-        .map(|member| Sought::new(member.number, plan.regions))
+        .map(|member| Sought::new(member.asks_for.0, plan.regions))
         .collect();
     let others = members.iter().zip(&sought);
-    let others = others.map(|(member, sought)| NumberSearch::new(&member.variants, sought, &[0]));
+    let others = others.map(|(member, sought)| NumberSearch::new(&member.asks_for.1, sought, &[0]));
     let searches: Vec<NumberSearch<'_>> = [own].into_iter().chain(others).collect();
     let found = connector.search_many(crm, &searches).await;
     let mut results = match found {
@@ -226,4 +298,32 @@ async fn lead(
         let _ = member.result.send(Ok(result));
     }
     Ok(own)
+}
+
+/// Loads the details of the leader's contacts and of those of the members, and returns the leader's.
+/// `None` if there are no members.
+async fn lead_details(
+    connector: &dyn Connector,
+    crm: &CrmSession,
+    own: &[Contact],
+    members: Vec<Member<Vec<Contact>, Vec<Enrichment>>>,
+) -> Option<Vec<Enrichment>> {
+    if members.is_empty() {
+        return None;
+    }
+    let mut contacts = own.to_vec();
+    for member in &members {
+        contacts.extend_from_slice(&member.asks_for);
+    }
+    let size = connector.profile().contacts_at_once.get();
+    let chunks = contacts.chunks(size);
+    let details = join_all(chunks.map(|chunk| connector.enrich(crm, chunk))).await;
+    let mut details = details.into_iter().flatten();
+    let own = details.by_ref().take(own.len()).collect();
+    for member in members {
+        let of_member = details.by_ref().take(member.asks_for.len()).collect();
+        // A member that is gone needs no result.
+        let _ = member.result.send(of_member);
+    }
+    Some(own)
 }

@@ -93,6 +93,7 @@ pub(crate) use profile::Profile;
 pub(crate) use reach::{ReachStep, Reached, Role};
 pub(crate) use record::Record;
 use record::{Enrichment, List};
+pub(crate) use refusals::is_for_all;
 pub(crate) use session::CrmSession;
 pub(crate) use settings::{ConnectorConfig, IdentitySource};
 pub(crate) use sheet::{CallCount, RequestSheet, Sheet};

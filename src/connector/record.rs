@@ -70,14 +70,6 @@ impl<T> List<T> {
         }
     }
 
-    /// A list that the CRM could not give.
-    pub(super) fn partial() -> Self {
-        Self {
-            complete: false,
-            ..Self::default()
-        }
-    }
-
     /// A list that nobody was asked for.
     pub(super) fn unasked() -> Self {
         Self {
@@ -85,6 +77,20 @@ impl<T> List<T> {
             ..Self::default()
         }
     }
+}
+
+/// Lists in their order as one.
+pub(super) fn joined<T>(lists: Vec<List<T>>) -> List<T> {
+    let mut all = List::default();
+    let mut unasked = !lists.is_empty();
+    for list in lists {
+        all.items.extend(list.items);
+        all.complete &= list.complete;
+        all.full_page |= list.full_page;
+        unasked &= list.unasked;
+    }
+    all.unasked = unasked;
+    all
 }
 
 /// One record of a search.
@@ -111,6 +117,8 @@ pub(crate) struct Enrichment {
     pub(crate) info: Map<String, Value>,
     /// False if a part is missing.
     pub(crate) complete: bool,
+    /// Whether a request for fewer contacts may bring what is missing.
+    pub(crate) was_too_much: bool,
 }
 
 impl Default for Enrichment {
@@ -118,6 +126,7 @@ impl Default for Enrichment {
         Self {
             info: Map::new(),
             complete: true,
+            was_too_much: false,
         }
     }
 }
@@ -134,6 +143,7 @@ impl Enrichment {
         match choices {
             Ok(choices) => {
                 self.complete &= choices.complete;
+                self.was_too_much |= !choices.complete;
                 if !choices.items.is_empty() {
                     self.info
                         .insert(field.to_owned(), Value::Array(choices.items));
@@ -145,6 +155,7 @@ impl Enrichment {
                     tracing::warn!(field, %error, suppressed, "a part of the contact could not be loaded");
                 });
                 self.complete = false;
+                self.was_too_much |= refusals::is_about_size(&error);
             }
         }
     }

@@ -36,6 +36,29 @@ pub(super) fn is_lasting(error: &LookupError) -> bool {
     }
 }
 
+/// Whether every other call would fail like this: the credential, the limit or the CRM as a whole
+/// is the reason.
+pub(crate) fn is_for_all(error: &LookupError) -> bool {
+    !matches!(
+        error,
+        LookupError::CrmForbidden | LookupError::CrmBadReply(_)
+    )
+}
+
+/// That a request was not made, or its reply not read, because it is too large.
+pub(super) const TOO_MUCH: LookupError = LookupError::CrmBadReply(BadReply::TooLarge);
+
+/// Whether a request for fewer may be answered: the statuses of a request that is too large, or of
+/// one bad value among many.
+pub(super) fn is_about_size(error: &LookupError) -> bool {
+    match error {
+        LookupError::CrmBadReply(BadReply::Status(status)) => {
+            matches!(status, 400 | 413 | 414 | 422)
+        }
+        error => *error == TOO_MUCH,
+    }
+}
+
 /// A part that may be refused: a keyed hash of its name, the credential and the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct RefusalKey(u64);

@@ -8,9 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SetOnce};
 use url::Url;
 
 use super::credential::{CredentialSource, RenderedCredential};
@@ -19,7 +20,7 @@ use super::group::Groups;
 use super::http_client::HttpRequest;
 use super::log_throttle::LogThrottle;
 use super::part::DetailsPart;
-use super::refusals::{RefusalKey, Refusals};
+use super::refusals::{RefusalKey, Refusals, is_for_all};
 use super::request::Request;
 use super::spelling_order::SpellingOrder;
 use super::spent::SpentCalls;
@@ -50,6 +51,8 @@ pub(super) struct Find {
     pub(super) spent: Arc<SpentCalls>,
     /// One permit for each call that may run at once.
     pub(super) slots: Semaphore,
+    /// A failure of a search that further searches would meet as well.
+    pub(super) stopped: SetOnce<LookupError>,
     pub(super) base: Url,
     host: Option<Host>,
     user_id: String,
@@ -86,6 +89,7 @@ impl CrmSession {
             span,
             spent: SpentCalls::new(Arc::clone(&client.budget), scopes),
             slots: Semaphore::new(client.limits.concurrent_calls),
+            stopped: SetOnce::new(),
             base,
             host: user.host.clone(),
             user_id: user.id.clone(),
@@ -263,7 +267,28 @@ impl CrmSession {
         self.find.client.call_metrics.found_by(search);
     }
 
-    /// The open groups of this connector's searches.
+    /// The results of searches that run side by side, in their order. All of them run to their
+    /// end, also if one fails, so that neither the number of calls nor the error depends on which
+    /// reply comes first. But after a failure that all of them would meet, none makes a new call.
+    ///
+    /// # Errors
+    /// The first failure in that order.
+    pub(super) async fn all<T>(
+        &self,
+        searches: impl IntoIterator<Item = impl Future<Output = Result<T, LookupError>>>,
+    ) -> Result<Vec<T>, LookupError> {
+        let searches = searches.into_iter().map(|search| async {
+            let found = search.await;
+            if let Some(failure) = found.as_ref().err().filter(|failure| is_for_all(failure)) {
+                // Another one may have stopped the others before.
+                let _ = self.find.stopped.set(failure.clone());
+            }
+            found
+        });
+        join_all(searches).await.into_iter().collect()
+    }
+
+    /// The open groups of this connector's look-ups.
     pub(super) fn groups(&self) -> &Groups {
         &self.find.client.groups
     }

@@ -4,7 +4,7 @@
 //! one form, and within the default limits of a look-up.
 
 use super::profile::{Profile, StopRule};
-use crate::budget::Quota;
+use crate::budget::{Quota, Quotas};
 use crate::domain::Spelling;
 
 /// The default limits of a look-up: pages of a list, contacts of an answer.
@@ -14,17 +14,29 @@ pub(super) const CONTACTS: u32 = 25;
 /// How many numbers the cost of many is computed for.
 pub(super) const MANY: u32 = 250;
 
-/// What a connector is and what it costs.
+/// What a connector says about itself.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sheet {
+pub(crate) struct About {
     /// The CRM's name.
     pub(crate) name: String,
     /// What is searched.
     pub(crate) searches: String,
+    /// What the caller's `auth_header` must be. Empty if that is not known.
+    pub(crate) auth_header: String,
+    /// What it was built from.
     pub(crate) built_from: Vec<String>,
+    /// The scopes or rights that a token needs.
     pub(crate) scopes: Vec<String>,
+    /// What could not be verified without an account.
     pub(crate) unverified: Vec<String>,
+    /// What is knowingly missing or different.
     pub(crate) gaps: Vec<String>,
+}
+
+/// What a connector is and what it costs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sheet {
+    pub(crate) about: About,
     /// Whether somebody has tried it with the CRM itself.
     pub(crate) is_tried: bool,
     /// The spellings that are searched, in their order.
@@ -40,8 +52,12 @@ pub(crate) struct Sheet {
     pub(crate) numbers_at_once: usize,
     /// The CRM's documented limit.
     pub(crate) quota: Vec<String>,
+    /// The same, as keys of the settings.
+    pub(crate) quota_settings: Vec<String>,
     /// The hosts that it can reach.
     pub(crate) hosts: Vec<String>,
+    /// Whether the user has to name one of them.
+    pub(crate) needs_host: bool,
     /// The user settings that can change an answer.
     pub(crate) settings: Vec<String>,
     /// The fields of `platform_additional_info` that can change an answer.
@@ -96,6 +112,12 @@ pub(crate) struct RequestSheet {
 }
 
 impl Sheet {
+    /// Whether the connector searches at all. App Connect accepts a configuration without a search.
+    pub(crate) fn has_search(&self) -> bool {
+        let mut requests = self.requests.iter();
+        requests.any(|request| request.purpose == "search")
+    }
+
     /// What a profile says.
     pub(super) fn of(profile: &Profile) -> Self {
         let quotas = &profile.quotas;
@@ -119,7 +141,9 @@ impl Sheet {
                 StopRule::AfterOneSearch => "after one search, for all spellings at once",
             },
             quota: [words_of(&quotas.all)].into_iter().chain(own).collect(),
+            quota_settings: settings_of(quotas),
             hosts,
+            needs_host: profile.base.reads_host() || profile.inputs.required_host,
             numbers_at_once: profile.numbers_at_once.get(),
             settings: profile.inputs.settings.clone(),
             info: profile.inputs.info.clone(),
@@ -127,6 +151,29 @@ impl Sheet {
             ..Self::default()
         }
     }
+}
+
+/// Quotas as keys of the settings.
+fn settings_of(quotas: &Quotas) -> Vec<String> {
+    let limit = |quota: &Quota| {
+        let per = humantime::format_duration(quota.per());
+        [
+            format!("rate = {}", quota.rate()),
+            format!("per = \"{per}\""),
+            format!("burst = {}", quota.burst()),
+        ]
+    };
+    let all = &quotas.all;
+    let mut settings: Vec<String> = limit(all).into();
+    settings.push(format!("scope = \"{}\"", all.scope().name()));
+    for (key, calls) in [("concurrent", all.concurrent()), ("per_day", all.per_day())] {
+        settings.extend(calls.map(|calls| format!("{key} = {calls}")));
+    }
+    for (key, quota) in [("search", &quotas.search), ("other", &quotas.other)] {
+        let own = quota.as_ref();
+        settings.extend(own.map(|quota| format!("{key} = {{ {} }}", limit(quota).join(", "))));
+    }
+    settings
 }
 
 /// A quota for a person.

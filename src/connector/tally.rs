@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use prometheus_client::metrics::histogram::Histogram;
 
 use crate::clock::Stopwatch;
-use crate::metrics::{CrmLabels, Metrics, PlatformLabels, SearchLabels, observe};
+use crate::metrics::{CrmLabels, Durations, Metrics, PlatformLabels, SearchLabels};
 use crate::trace::Span;
 
 /// The metrics of one connector.
 pub(super) struct CallMetrics {
     metrics: Arc<Metrics>,
     platform: String,
-    duration: Histogram,
+    duration: Durations,
 }
 
 impl CallMetrics {
@@ -86,7 +85,7 @@ impl<'a> CallTally<'a> {
 impl Drop for CallTally<'_> {
     fn drop(&mut self) {
         self.counts.count(self.status);
-        observe(&self.counts.duration, self.began.elapsed());
+        self.counts.duration.observe(self.began.elapsed());
         self.span.set("status", self.status);
         self.span.end();
     }

@@ -26,7 +26,9 @@ use crate::budget::{self, Budget};
 use crate::clock::SystemClock;
 use crate::domain::error::BadReply;
 use crate::domain::user::Settings;
-use crate::domain::{AuthHeader, E164, KeyMaker, Lane, Party, QuestionKey, Region, Spelling, User};
+use crate::domain::{
+    AuthHeader, E164, GroupTag, KeyMaker, Lane, Party, QuestionKey, Region, Spelling, User,
+};
 use crate::metrics::Metrics;
 use crate::trace::Span;
 use crate::urgency::Urgency;
@@ -226,6 +228,12 @@ fn session(platform: &Platform, user: &User) -> Result<CrmSession, LookupError> 
     platform.session(user, (&auth, tag), None, urgency, Span::default())
 }
 
+fn group(platform: &Platform, user: &User) -> GroupTag {
+    let auth = AuthHeader::parse("Bearer abc").unwrap();
+    let keys = platform.keys().prefix(&platform.crm(), user, &[]);
+    keys.group(platform.auth_tag(user, &auth))
+}
+
 fn number() -> E164 {
     E164::parse("+16505551234", None).unwrap()
 }
@@ -235,10 +243,8 @@ async fn find(profile: Profile, url: &Url) -> Result<Found, LookupError> {
     let platform = platform(&connector, Some(url.clone()));
     let user = user(&platform, &[], &[("mail", "ada@example.com")]);
     let crm = session(&platform, &user)?;
-    let auth = AuthHeader::parse("Bearer abc").unwrap();
-    let keys = platform.keys().prefix(&platform.crm(), &user, &[]);
     let plan = SearchPlan {
-        group: keys.group(platform.auth_tag(&user, &auth)),
+        group: group(&platform, &user),
         party: Party::Number(number()),
         formats: &[],
         regions: platform.regions_for(&user),

@@ -19,7 +19,7 @@ use crate::api::{ARRIVAL, ApiError, Violation};
 use crate::clock;
 
 /// The bytes before a message: a flag and its length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
 /// See the header of this file.
 pub(crate) struct WholeBody {
@@ -82,6 +82,15 @@ impl WholeBody {
     pub(super) fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
         self.poll_whole(cx)
             .map(|whole| whole.and_then(|()| self.check()))
+    }
+
+    /// The message of a complete body.
+    pub(super) fn into_message(self) -> Bytes {
+        let mut whole = self.first;
+        if !self.more.is_empty() {
+            whole = Bytes::from([&whole[..], &self.more].concat());
+        }
+        whole.split_off(PREFIX.min(whole.len()))
     }
 
     fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {

@@ -73,11 +73,14 @@ impl<T: prost::Message + Default> Decoder for RequestDecoder<T> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
-        let unreadable = "cannot be read as a message of contactd.v1";
-        T::decode(buffer)
-            .map(Some)
-            .map_err(|_| ApiError::from(Violation::new("request", unreadable)).into())
+        T::decode(buffer).map(Some).map_err(|_| unreadable())
     }
+}
+
+/// The request's bytes are no message.
+pub(super) fn unreadable() -> Status {
+    let why = "cannot be read as a message of contactd.v1";
+    ApiError::from(Violation::new("request", why)).into()
 }
 
 /// Encodes [`FindReply`].

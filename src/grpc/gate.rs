@@ -108,3 +108,9 @@ pub(super) fn kind<B>(request: &Request<B>) -> RequestKind {
         .strip_prefix("/contactd.v1.ContactService/");
     method.map_or(RequestKind::Other, RequestKind::of_method)
 }
+
+/// Returns whether a request is one of gRPC, by its content type.
+pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}

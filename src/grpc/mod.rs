@@ -7,6 +7,8 @@ mod admit;
 mod admitted;
 mod body;
 mod codec;
+mod context;
+mod find;
 mod gate;
 mod health;
 mod hold;
@@ -16,8 +18,8 @@ mod status;
 mod timed;
 
 pub use crate::api::FindReply;
-pub(crate) use gate::CallGate;
 pub use gate::REFLECTIONS;
+pub(crate) use gate::{CallGate, is_grpc};
 pub(crate) use health::HEALTH_STREAMS;
 pub(crate) use service::ContactRpc;
 

@@ -194,7 +194,7 @@ fn unquote(quoted: &str) -> Option<(String, &str)> {
 mod tests {
     use std::time::Duration;
 
-    use crate::metrics::{CacheLabels, Metrics, SourceLabels, observe};
+    use crate::metrics::{CacheLabels, Metrics, SourceLabels};
 
     const NAME: &str = "contactd_lookup_duration_seconds";
 
@@ -203,10 +203,8 @@ mod tests {
             platform: platform.to_owned(),
             source,
         };
-        observe(
-            &metrics.lookup_duration.get_or_create(&labels),
-            Duration::from_micros(micros),
-        );
+        let durations = metrics.lookup_duration.get_or_create(&labels);
+        durations.observe(Duration::from_micros(micros));
     }
 
     #[test]

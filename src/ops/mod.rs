@@ -1,5 +1,5 @@
-//! The operations port: the status page, `/status.json`, `/metrics`, `/livez`, `/readyz`. It shows
-//! no personal data.
+//! The operations port: the status page, the same as `/status.json` and `/status.txt`, `/metrics`,
+//! `/livez`, `/readyz`. It shows no personal data.
 //!
 //! The page is rendered here and works without its script, which only refreshes it. Everything it
 //! needs is compiled in. Its content is computed at most once a second, however many people look,
@@ -86,6 +86,7 @@ struct RenderedStatus {
     age: Stopwatch,
     html: Bytes,
     json: Bytes,
+    text: Bytes,
 }
 
 impl fmt::Debug for OpsServer {
@@ -136,6 +137,7 @@ impl OpsServer {
         Router::new()
             .route("/", get(page))
             .route("/status.json", get(status))
+            .route("/status.txt", get(text))
             .route(
                 "/status.css",
                 get(async || typed("text/css; charset=utf-8", include_str!("status.css"))),
@@ -169,6 +171,7 @@ impl OpsServer {
             html: Bytes::from(page::html(&status)),
             // Fails only for maps whose keys are not strings.
             json: Bytes::from(serde_json::to_vec(&status).unwrap_or_default()),
+            text: Bytes::from(page::text(&status)),
         };
         *rendered = Some(fresh.clone());
         fresh
@@ -201,6 +204,10 @@ async fn page(State(ops): State<OpsServer>) -> impl IntoResponse {
 
 async fn status(State(ops): State<OpsServer>) -> impl IntoResponse {
     typed("application/json", ops.rendered().json)
+}
+
+async fn text(State(ops): State<OpsServer>) -> impl IntoResponse {
+    typed("text/plain; charset=utf-8", ops.rendered().text)
 }
 
 async fn with_headers(mut response: Response) -> Response {

@@ -116,7 +116,8 @@ impl<'a> Answering<'a> {
         } else {
             platform.urgent_contacts()
         };
-        Details::begin(platform.connector(), &self.session, found, (lane, urgent))
+        let (connector, gathering) = (platform.connector(), self.asker().group());
+        Details::begin(connector, &self.session, found, (lane, urgent), gathering)
     }
 
     fn waits_for_all(&self) -> bool {

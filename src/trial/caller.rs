@@ -22,7 +22,7 @@ pub(crate) struct Caller {
 /// What a request would be refused for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallerError {
-    #[error("the hostname {0}")]
+    #[error("the CRM's host {0}")]
     Host(String),
     #[error("the credential is no value of a header")]
     AuthHeader,

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use super::compare::Differences;
 use super::expect::{Expectations, ExpectedBatch, ExpectedLookUp};
 use super::nearest::indented;
+use super::phones::phone_paths;
 use super::recording::read_recordings;
 use super::replay::Replay;
-use super::run::{OtherEnd, Trial, TrialError};
+use super::run::{LookUp, OtherEnd, Trial, TrialError};
 use super::subject::Subject;
 
 /// The file that makes a directory a case.
@@ -20,6 +21,18 @@ const EXPECT: &str = "expect.toml";
 pub(crate) struct CaseReport {
     pub(crate) directory: PathBuf,
     pub(crate) outcome: Outcome,
+    pub(crate) phones: PhonesSeen,
+}
+
+/// Which phone fields the records of a case have.
+#[derive(Default)]
+pub(crate) struct PhonesSeen {
+    /// The connector's name.
+    pub(crate) connector: String,
+    /// Whether there were records.
+    pub(crate) has_records: bool,
+    /// The paths of its phone fields, and whether a recording has a value there.
+    pub(crate) paths: Vec<(String, bool)>,
 }
 
 /// What became of a case.
@@ -61,13 +74,18 @@ fn directories_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// Runs a case with a connector, or with that of the case's directory: a file beside it, or else
 /// the built-in one of that name.
 pub(crate) async fn run_case(directory: &Path, connector: Option<&str>) -> CaseReport {
+    let mut phones = PhonesSeen::default();
     let outcome = match Case::open(directory, connector).await {
-        Ok(case) => case.run().await,
+        Ok(case) => {
+            phones = case.phones(directory);
+            case.run(&mut phones.has_records).await
+        }
         Err(why) => Err(why),
     };
     CaseReport {
         directory: directory.to_owned(),
         outcome: outcome.unwrap_or_else(Outcome::Broken),
+        phones,
     }
 }
 
@@ -101,13 +119,27 @@ impl Case {
         })
     }
 
-    async fn run(self) -> Result<Outcome, String> {
+    fn phones(&self, directory: &Path) -> PhonesSeen {
+        let recordings = read_recordings(directory).unwrap_or_default();
+        let replies = recordings.iter();
+        let replies =
+            replies.filter_map(|recording| serde_json::from_str(&recording.reply.body).ok());
+        let replies: Vec<_> = replies.collect();
+        let subject = self.trial.subject();
+        PhonesSeen {
+            connector: subject.name.clone(),
+            has_records: false,
+            paths: phone_paths(&subject.reached(), &replies),
+        }
+    }
+
+    async fn run(self, has_records: &mut bool) -> Result<Outcome, String> {
         let mut failures = Vec::new();
         for expected in &self.expected.look_up {
-            failures.extend(self.look_up(expected).await?);
+            failures.extend(self.look_up(expected, has_records).await?);
         }
         for expected in &self.expected.batch {
-            failures.extend(self.batch(expected).await?);
+            failures.extend(self.batch(expected, has_records).await?);
         }
         for expected in &self.expected.whoami {
             let (came, _) = self.trial.whoami().await.map_err(to_words)?;
@@ -122,9 +154,16 @@ impl Case {
         })
     }
 
-    async fn look_up(&self, expected: &ExpectedLookUp) -> Result<Option<String>, String> {
+    async fn look_up(
+        &self,
+        expected: &ExpectedLookUp,
+        has_records: &mut bool,
+    ) -> Result<Option<String>, String> {
         let differences = match self.trial.look_up(&expected.number).await {
-            Ok(came) => expected.compare(&came),
+            Ok(came) => {
+                *has_records |= came.has_records();
+                expected.compare(&came)
+            }
             Err(TrialError::Caller(refusal)) => expected.compare_refusal(&refusal),
             Err(error) => return Err(error.to_string()),
         };
@@ -132,9 +171,15 @@ impl Case {
         Ok(self.failure(&what, differences))
     }
 
-    async fn batch(&self, expected: &ExpectedBatch) -> Result<Option<String>, String> {
+    async fn batch(
+        &self,
+        expected: &ExpectedBatch,
+        has_records: &mut bool,
+    ) -> Result<Option<String>, String> {
         let came = self.trial.look_up_many(&expected.numbers).await;
-        let differences = expected.compare(&came.map_err(to_words)?);
+        let came = came.map_err(to_words)?;
+        *has_records |= came.iter().any(LookUp::has_records);
+        let differences = expected.compare(&came);
         let what = format!("batch of {} numbers", expected.numbers.len());
         Ok(self.failure(&what, differences))
     }

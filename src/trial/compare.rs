@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::caller::CallerError;
 use super::expect::{ExpectedBatch, ExpectedContact, ExpectedIdentity, ExpectedLookUp};
 use super::run::LookUp;
-use crate::connector::Found;
+use crate::connector::{Found, is_for_all};
 use crate::domain::{Contact, LookupError, WhoAmI};
 
 /// The reason of a request that lacks something.
@@ -40,11 +40,12 @@ impl ExpectedLookUp {
         differences
     }
 
-    /// If the look-up fails, `calls` are the most: the first failure ends calls beside it.
     pub(super) fn compare(&self, came: &LookUp) -> Differences {
         let mut differences = Differences::default();
-        let is_cut_short = came.found.is_err() && self.calls > Some(came.calls);
-        if let Some(calls) = self.calls.filter(|_| !is_cut_short) {
+        // A failure that is for all ends calls that have not begun, so those are the most.
+        let is_cut_short = came.found.as_ref().is_err_and(is_for_all);
+        let is_fewer = is_cut_short && self.calls > Some(came.calls);
+        if let Some(calls) = self.calls.filter(|_| !is_fewer) {
             differences.add("calls", calls, came.calls);
         }
         match (&self.error, &came.found) {

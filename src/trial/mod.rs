@@ -14,6 +14,7 @@ mod expect;
 mod expected;
 mod leaks;
 mod nearest;
+mod phones;
 mod prune;
 mod record;
 mod recorder;
@@ -24,12 +25,12 @@ mod scrub;
 mod subject;
 
 pub(crate) use caller::Caller;
-pub(crate) use cases::{CaseReport, Outcome, case_directories, run_case};
+pub(crate) use cases::{CaseReport, Outcome, PhonesSeen, case_directories, run_case};
 pub(crate) use record::record;
 pub(crate) use recorder::{CallEnding, Seen, SeenCall, SeenRecord};
 pub(crate) use recording::read_recordings;
 pub(crate) use replay::Replay;
-pub(crate) use run::{LookUp, OtherEnd, Trial};
+pub(crate) use run::{LookUp, OtherEnd, Trial, TrialError};
 pub(crate) use subject::{FaultText, Subject, SubjectError};
 
 pub(crate) use crate::connector::{CallCount, RequestSheet, Sheet, schema};

@@ -65,6 +65,13 @@ pub(crate) enum TrialError {
     Lookup(LookupError),
 }
 
+impl TrialError {
+    /// Whether the host that the caller names is missing or refused.
+    pub(crate) fn is_about_host(&self) -> bool {
+        matches!(self, Self::Caller(CallerError::Host(_)))
+    }
+}
+
 /// One look-up.
 pub(crate) struct LookUp {
     pub(crate) number: E164,
@@ -75,6 +82,12 @@ pub(crate) struct LookUp {
 }
 
 impl LookUp {
+    /// Whether the CRM returned a record, whosoever it was.
+    pub(super) fn has_records(&self) -> bool {
+        let is_record = |seen: &Seen| matches!(seen, Seen::Judged(_));
+        self.seen.iter().any(is_record)
+    }
+
     /// Whether nothing was sent.
     pub(crate) fn is_dry(&self) -> bool {
         let is_dry = |seen: &Seen| matches!(seen, Seen::Call(call) if call.is_dry());
@@ -202,7 +215,7 @@ impl Trial {
         };
         let connector = platform.connector();
         let found = search(connector.as_ref(), session, &plan).await?;
-        let mut details = Details::begin(connector, session, found, (lane, URGENT));
+        let mut details = Details::begin(connector, session, found, (lane, URGENT), plan.group);
         details.load().await;
         Ok(details.found())
     }

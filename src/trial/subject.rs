@@ -48,10 +48,24 @@ impl Subject {
     /// What the connector is and what it costs.
     pub(crate) fn sheet(&self) -> Sheet {
         let mut sheet = self.connector.sheet();
-        if sheet.name.is_empty() {
-            sheet.name.clone_from(&self.name);
+        if sheet.about.name.is_empty() {
+            sheet.about.name.clone_from(&self.name);
         }
         sheet
+    }
+
+    /// The connector, if it can find anybody.
+    ///
+    /// # Errors
+    /// That App Connect's configuration has no search.
+    pub(crate) fn with_search(self) -> Result<Self, SubjectError> {
+        if self.sheet().has_search() {
+            return Ok(self);
+        }
+        let fault = SpecFault::of_file(
+            "finds nobody: it needs operations.findContact with a responseMapping",
+        );
+        Err(faulty(&self.name, &[fault], ""))
     }
 
     /// Reads a connector file, or takes a built-in connector.
@@ -83,6 +97,14 @@ impl Subject {
     pub(super) fn has_open_hosts(&self) -> bool {
         let mut hosts = self.connector.profile().hosts.iter();
         hosts.any(|pattern| pattern.to_string().starts_with("*."))
+    }
+
+    /// The kind that the settings of a connector file have. `None` for a built-in connector.
+    pub(crate) fn file_kind(name: &str) -> Option<&'static str> {
+        is_file(name).then(|| match language_of(name) {
+            SpecKind::File => "file",
+            SpecKind::Proxy => "proxy",
+        })
     }
 
     /// The names of the built-in connectors.

@@ -15,9 +15,6 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinSet, LocalSet};
 use tonic::codegen::http::{HeaderMap, Method, Request};
 
-const CONNECTIONS: usize = 16;
-const IN_FLIGHT: usize = 10;
-
 /// What is called, with what, and how long a right answer is.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
@@ -25,6 +22,29 @@ pub(super) struct Target {
     pub(super) path: &'static str,
     pub(super) requests: Vec<Bytes>,
     pub(super) answer_len: Range<usize>,
+    pub(super) load: Load,
+}
+
+/// How many calls at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    pub(super) connections: usize,
+    /// On each connection.
+    pub(super) in_flight: usize,
+}
+
+impl Load {
+    /// Services under load.
+    pub(super) const MANY: Self = Self {
+        connections: 16,
+        in_flight: 10,
+    };
+
+    /// One caller.
+    pub(super) const ONE: Self = Self {
+        connections: 1,
+        in_flight: 1,
+    };
 }
 
 /// What one caller, or all of them, measured.
@@ -37,19 +57,19 @@ pub(super) struct Measured {
     pub(super) elapsed: Duration,
 }
 
-/// Calls `target` from 16 connections with 10 calls in flight on each, for as long as `duration`.
+/// Calls `target` for as long as `duration`.
 pub(super) async fn drive(target: &Target, duration: Duration) -> anyhow::Result<Measured> {
     let target = Rc::new(target.clone());
     let callers = LocalSet::new();
     let run = async {
         let mut senders = Vec::new();
-        for _ in 0..CONNECTIONS {
+        for _ in 0..target.load.connections {
             senders.push(connect(target.addr).await?);
         }
         let stopwatch = Stopwatch::start();
         let mut calls = JoinSet::new();
-        for caller in 0..CONNECTIONS * IN_FLIGHT {
-            let sender = senders[caller % CONNECTIONS].clone();
+        for caller in 0..target.load.connections * target.load.in_flight {
+            let sender = senders[caller % senders.len()].clone();
             calls.spawn_local(call_until(
                 Rc::clone(&target),
                 sender,
@@ -114,7 +134,8 @@ async fn call_until(
     let head = prototype(&target)?;
     let mut measured = Measured::default();
     // Callers start at different requests, so that all are asked for evenly.
-    let first = caller * target.requests.len() / (CONNECTIONS * IN_FLIGHT);
+    let callers = target.load.connections * target.load.in_flight;
+    let first = caller * target.requests.len() / callers;
     for request in target.requests.iter().cycle().skip(first) {
         let stopwatch = Stopwatch::start();
         let answer = call(&mut sender, &head, request.clone()).await?;

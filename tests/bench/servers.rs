@@ -1,11 +1,12 @@
-//! The process under load: the real daemon over the Example CRM, and two bare tonic methods, in one
-//! runtime.
+//! The process under load: the real daemon over the Example CRM, and two bare tonic methods. These
+//! are served twice: on one runtime, and on a runtime for each core, as the daemon does.
 
 use std::convert::Infallible;
 use std::future::{Ready, pending, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread::{self, available_parallelism};
 
 use anyhow::anyhow;
 use contactd::app::App;
@@ -13,13 +14,17 @@ use contactd::example_crm::{ExampleCrm, Options};
 use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1 as pb;
 use contactd::{config, telemetry};
+use futures_util::StreamExt as _;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt as _, stdin};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{Grpc, NamedService, UnaryService};
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Router, TcpIncoming};
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status, body::Body};
 use tonic_prost::ProstCodec;
@@ -33,6 +38,7 @@ pub(super) const FLAT: &str = "/bench.Flat/Answer";
 pub(super) struct Card {
     pub(super) daemon: SocketAddr,
     pub(super) bare: SocketAddr,
+    pub(super) spread: SocketAddr,
     pub(super) present: String,
     pub(super) absent: String,
 }
@@ -40,12 +46,13 @@ pub(super) struct Card {
 impl Card {
     pub(super) fn parse(line: &str) -> anyhow::Result<Self> {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [daemon, bare, present, absent] = fields[..] else {
+        let [daemon, bare, spread, present, absent] = fields[..] else {
             return Err(anyhow!("not a card: {line:?}"));
         };
         Ok(Self {
             daemon: daemon.parse()?,
             bare: bare.parse()?,
+            spread: spread.parse()?,
             present: present.into(),
             absent: absent.into(),
         })
@@ -139,9 +146,36 @@ pub(super) async fn serve(question: impl Fn(&str) -> pb::FindContactRequest) -> 
     let router = Server::builder()
         .add_service(Constant(Arc::new(answer)))
         .add_service(Constant(Arc::new(Flat { payload })));
+    let on_threads = TcpListener::bind("127.0.0.1:0").await?;
+    let spread = on_threads.local_addr()?;
+    tasks.spawn(spread_over_threads(on_threads, router.clone()));
     tasks.spawn(router.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
 
-    println!("{daemon} {bare} {} {}", samples.one, samples.absent);
+    println!(
+        "{daemon} {bare} {spread} {} {}",
+        samples.one, samples.absent
+    );
     stdin().read_to_end(&mut Vec::new()).await?;
+    Ok(())
+}
+
+/// Serves the bare methods as the daemon serves its own: a runtime on each core, each connection on
+/// one of them.
+async fn spread_over_threads(listener: TcpListener, router: Router) -> anyhow::Result<()> {
+    let cores = available_parallelism()?.get();
+    let mut threads = Vec::new();
+    for _ in 0..cores {
+        let (ready, incoming) = mpsc::channel::<std::net::TcpStream>(1);
+        let router = router.clone();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let incoming = ReceiverStream::new(incoming).map(TcpStream::from_std);
+        thread::spawn(move || runtime.block_on(router.serve_with_incoming(incoming)));
+        threads.push(ready);
+    }
+    for ready in threads.iter().cycle() {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        ready.send(stream.into_std()?).await?;
+    }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `contactd prefetch` and `contactd invalidate` against a scripted service, and the demo as a
 //! whole.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::{Child, Command, Output, Stdio};
@@ -311,10 +311,20 @@ async fn prefetch_reads_the_column_of_a_csv_file() {
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(service.numbers(), ["+16505551234", "+1 650 555 1235"]);
 
-    let without = file("names.csv", "name,phone\nJane,+16505551234\n");
+    let without = file("names.csv", "name,contact\nJane,+16505551234\n");
     let many = file("many.txt", &"+16505551234\n".repeat(10_001));
     for (args, input, words) in [
-        (vec![without.as_str()], "", "\"name\", \"phone\""),
+        (vec![without.as_str()], "", "\"name\", \"contact\""),
+        (
+            vec![&csv, "--column", "mobile"],
+            "",
+            "\"Name\", \"Phone_Number\"",
+        ),
+        (
+            vec!["-"],
+            "Phone\n1.41556E+10\n",
+            "format the column as text",
+        ),
         (vec![&many], "", "10001 numbers"),
         (vec!["/no/such/file"], "", "/no/such/file"),
         (
@@ -337,6 +347,49 @@ async fn prefetch_reads_the_column_of_a_csv_file() {
         1,
         "none of these reached the daemon"
     );
+}
+
+#[tokio::test]
+async fn prefetch_reads_what_spreadsheets_export_and_says_which_numbers_they_have_spoilt() {
+    let service = Service::willing().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("Calls.txt");
+    // "Unicode text" of Excel.
+    let table = "Name\tPhone Number\t\r\n\"Doe\n Jane\"\t14155550123.0\t\r\nRoe\t1.4155550124E+10\t\r\n\
+                 Poe\t1.41556E+10\t\r\n";
+    let units = std::iter::once(0xfeff).chain(table.encode_utf16());
+    std::fs::write(&path, units.flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).unwrap();
+    let file = path.to_str().unwrap();
+    let output = service.prefetch("", &[file]).await;
+    assert_eq!(output.status.code(), Some(4), "{}", told(&output));
+    assert_eq!(service.numbers(), ["14155550123", "14155550124"]);
+    assert!(
+        text(&output.stderr)
+            .contains("1.41556E+10 is invalid: has lost its last digits in a spreadsheet"),
+        "{}",
+        told(&output)
+    );
+    for row in ["8 numbers, 3 different", "invalid              1"] {
+        assert!(
+            text(&output.stdout).contains(row),
+            "{row:?} in {}",
+            told(&output)
+        );
+    }
+    let output = service.prefetch("", &[file, "--output", "json"]).await;
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        summary["problems"][0]["phoneNumber"], "1.41556E+10",
+        "{summary}"
+    );
+    assert_eq!(
+        (&summary["invalid"], &summary["distinct"]),
+        (&1.into(), &3.into())
+    );
+
+    let semicolons = "Anrufer;Dauer\n+16505551234;7\n";
+    let output = service.prefetch(semicolons, &["--column", "anrufer"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
 }
 
 #[tokio::test]
@@ -615,6 +668,62 @@ async fn invalidate_that_fails_says_so() {
             told(&output)
         );
     }
+}
+
+/// Runs what the demo says can be tried in another terminal.
+async fn tried(shown: &str, command: &str) -> Output {
+    let line = shown.lines().find(|line| line.contains(command));
+    let line = line
+        .unwrap_or_else(|| panic!("{command} is not in {shown}"))
+        .to_owned();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]);
+    run(shell).await
+}
+
+#[tokio::test]
+async fn what_the_demo_says_can_be_tried_exists_where_it_says_so() {
+    let mut child = contactd(&[
+        "demo",
+        "--latency",
+        "1ms",
+        "--rate-limit",
+        "1000/1s",
+        "--keep-running",
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::null())
+    .spawn()
+    .unwrap();
+    let output = child.stdout.take().unwrap();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut shown = String::new();
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            shown += &format!("{line}\n");
+            if line.contains("ctrl-c ends it") {
+                break;
+            }
+        }
+        shown
+    });
+    let shown = clock::timeout(Duration::from_secs(60), read)
+        .await
+        .expect("it runs")
+        .unwrap();
+    for (command, words) in [(" find ", "Found "), (" status ", "Look-ups")] {
+        let output = tried(&shown, command).await;
+        assert!(
+            text(&output.stdout).contains(words),
+            "{command}: {}",
+            told(&output)
+        );
+    }
+    kill(
+        Pid::from_raw(i32::try_from(child.id()).unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 #[tokio::test]

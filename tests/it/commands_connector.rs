@@ -10,6 +10,8 @@ use crate::commands::{contactd, run, text};
 use crate::support::crm::example;
 use crate::support::{FakeCrm, Reply};
 
+mod messages;
+
 const MY_CRM: &str = r#"
 format = 1
 name = "My CRM"

@@ -1,5 +1,6 @@
 //! Connector files whose CRM answers for many numbers in one call.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ record = { id = "{{id}}", name = "{{name}}", kind = "person" }
 "#;
 
 /// A daemon whose platform "example" is a connector file.
-async fn daemon(crm: &FakeCrm, spec: &str) -> (TestDaemon, NamedTempFile) {
+pub(crate) async fn daemon(crm: &FakeCrm, spec: &str) -> (TestDaemon, NamedTempFile) {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(spec.as_bytes()).unwrap();
     let toml = format!(
@@ -233,7 +234,7 @@ fn nobody(replies: &[Recorded], seen: &Seen) -> Reply {
 }
 
 /// Who asks, as the recorded case says.
-fn asker(kind: &str) -> FindContactRequest {
+pub(crate) fn asker(kind: &str) -> FindContactRequest {
     let path = repo(&format!("tests/data/connectors/{kind}/none/expect.toml"));
     let expect: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
     let text = |key: &str| {
@@ -258,17 +259,10 @@ fn asker(kind: &str) -> FindContactRequest {
 async fn measured(kind: &str) -> [(usize, u128); 2] {
     let replies = recorded_for_nobody(kind);
     let crm = FakeCrm::start(move |seen| nobody(&replies, seen)).await;
-    let quota = "quota = { rate = 10000, per = \"1s\", burst = 10000, prefetch_share = 1.0 }";
-    let unlimited = "quota.search = { rate = 10000, per = \"1s\" }\nquota.other = { rate = 10000, per = \"1s\" }";
     let mut results = Vec::new();
     for together in [true, false] {
         let before = crm.seen().len();
-        let toml = format!(
-            "[connectors.{kind}]\nkind = \"{kind}\"\nbase_url = \"{}\"\nregion = \"US\"\n{}\n",
-            crm.url(),
-            quota_lines(quota, unlimited),
-        );
-        let daemon = TestDaemon::start(&toml).await;
+        let daemon = TestDaemon::start(&unlimited(kind, &crm.url())).await;
         let stopwatch = Stopwatch::start();
         if together {
             let asker = asker(kind);
@@ -297,12 +291,15 @@ async fn measured(kind: &str) -> [(usize, u128); 2] {
     [results[0], results[1]]
 }
 
-/// The quota of a CRM that takes anything, without its limits in a day and at once.
-fn quota_lines(all: &str, of_kinds: &str) -> String {
-    let all = all.replace(" }", ", concurrent = 1000, per_day = 1000000 }");
-    let nested = of_kinds.replace("quota.", "");
-    let nested = nested.replace('\n', ", ");
-    all.replace(" }", &format!(", {nested} }}"))
+/// The settings for a CRM that takes any number of calls.
+pub(crate) fn unlimited(kind: &str, url: &str) -> String {
+    let limit = "rate = 10000, per = \"1s\"";
+    format!(
+        "[connectors.{kind}]\nkind = \"{kind}\"\nbase_url = \"{url}\"\nregion = \"US\"\n\
+         [connectors.{kind}.quota]\n{}\nburst = 10000\nprefetch_share = 1.0\nconcurrent = 1000\n\
+         per_day = 1000000\nsearch = {{ {limit} }}\nother = {{ {limit} }}\n",
+        limit.replace(", ", "\n")
+    )
 }
 
 #[tokio::test]
@@ -328,4 +325,103 @@ async fn every_crm_that_can_is_asked_for_250_numbers_in_a_fraction_of_the_calls(
         assert!(together.0 * 2 < alone.0, "{kind}: {together:?} {alone:?}");
     }
     assert!(count >= 10, "{count}");
+}
+
+/// Knows every number that Salesforce or Zoho is asked for; nobody has deals or cases.
+fn everybody(seen: &Seen) -> Reply {
+    let query = seen.param("q").or(seen.body["select_query"].as_str());
+    let query = query.unwrap_or_default();
+    let words = query.split(|c: char| !c.is_ascii_digit());
+    let numbers: BTreeSet<&str> = words.filter(|word| word.len() == 10).collect();
+    let is_first = query.contains("Contact(") || query.contains("(Phone in");
+    let numbers = numbers.into_iter().filter(|_| is_first);
+    if seen.path.ends_with("/coql") {
+        let is_contact = query.contains("from Contacts");
+        let person = |phone| json!({"id": phone, "Full_Name": "Ada", "Phone": phone});
+        let people: Vec<Value> = numbers.filter(|_| is_contact).map(person).collect();
+        return match people.as_slice() {
+            [] => Reply::status(204),
+            people => Reply::json(json!({"data": people, "info": {"more_records": false}})),
+        };
+    }
+    let person = |phone| json!({"attributes": {"type": "Contact"}, "Id": phone, "Name": "Ada", "Phone": phone});
+    let people: Vec<Value> = numbers.map(person).collect();
+    match seen.path.rsplit('/').next() {
+        Some("search") => Reply::json(json!({"searchRecords": people})),
+        Some("query") => Reply::json(json!({"totalSize": 0, "done": true, "records": []})),
+        _ => Reply::status(404),
+    }
+}
+
+#[tokio::test]
+#[allow(
+    clippy::print_stdout,
+    reason = "figures for whoever runs the test with --nocapture"
+)]
+async fn a_batch_loads_the_details_of_many_contacts_at_once() {
+    println!("details of 250 known numbers");
+    for (kind, parts) in [("salesforce", 2), ("zoho", 1)] {
+        let crm = FakeCrm::start(|seen| everybody(seen).after(Duration::from_millis(20))).await;
+        let daemon = TestDaemon::start(&unlimited(kind, &crm.url())).await;
+        let asker = asker(kind);
+        let request = PrefetchContactsRequest {
+            user: asker.user.clone(),
+            auth_header: asker.auth_header.clone(),
+            phone_numbers: numbers(250),
+            overriding_formats: Vec::new(),
+        };
+        assert_eq!(outcomes(&run(&daemon, request).await), (250, 0), "{kind}");
+        let all = crm.seen();
+        let is_details = |seen: &&Seen| {
+            let text = seen.body["select_query"].as_str().unwrap_or_default();
+            seen.path.ends_with("/query") || text.contains("from Deals")
+        };
+        let details = all.iter().filter(is_details).count();
+        println!("{kind:<20} {details:>6} calls, {} one by one", 250 * parts);
+        assert!(details * 10 < 250 * parts, "{kind}: {details}");
+        // Every answer is stored with its details.
+        let one = asker.number("+16502000004");
+        assert!(daemon.find(one).await.unwrap().lookup.unwrap().complete);
+        assert_eq!(crm.seen().len(), all.len(), "{kind}");
+    }
+}
+
+/// As [`SPEC`], with details that one call serves for many people.
+const WITH_DEALS: &str = r#"
+[[details]]
+name = "deals"
+read_by_post = "/deals/search"
+body = { people = "{{records.id}}" }
+list = "deals"
+of = "owner"
+choice = { const = "{{id}}", title = "{{title}}" }
+"#;
+
+#[tokio::test]
+async fn details_that_a_group_cannot_have_are_loaded_for_each_number() {
+    let crm = FakeCrm::start(|seen| match seen.path.as_str() {
+        "/deals/search" => {
+            let people = seen.body["people"].as_array().unwrap();
+            if people.len() > 2 {
+                return Reply::status(400);
+            }
+            let deal = |owner: &Value| json!({"id": 1, "title": "Deal", "owner": owner});
+            Reply::json(json!({"deals": people.iter().map(deal).collect::<Vec<_>>()}))
+        }
+        _ => even(seen),
+    })
+    .await;
+    let (daemon, _file) = daemon(&crm, &format!("{SPEC}{WITH_DEALS}")).await;
+    assert_eq!(outcomes(&run(&daemon, batch(numbers(20))).await), (10, 10));
+    let asked = crm.seen().len();
+    for number in ["+16502000004", "+16502000012"] {
+        let response = daemon.find(find().number(number)).await.unwrap();
+        let info = response.matched_contact_info[0]
+            .additional_info
+            .clone()
+            .unwrap();
+        assert!(info.fields.contains_key("deals"), "{number}");
+        assert!(response.lookup.unwrap().complete, "{number}");
+    }
+    assert_eq!(crm.seen().len(), asked, "all is stored");
 }

@@ -31,7 +31,11 @@ async fn status(daemon: &TestDaemon) -> Value {
 }
 
 /// The status as soon as it is as wanted: a sample is taken every two seconds.
-async fn status_when(daemon: &TestDaemon, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn status_when(
+    daemon: &TestDaemon,
+    what: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Value {
     let waited = clock::timeout(Duration::from_secs(30), async {
         loop {
             let status = status(daemon).await;
@@ -101,6 +105,8 @@ async fn the_figures_are_those_of_the_last_minutes_and_nobody_is_named() {
     );
 
     let (page, text) = (daemon.page("/").await.1, status.to_string());
+    let terminal = daemon.page("/status.txt").await.1;
+    assert!(terminal.contains("1 crm unavailable"), "{terminal}");
     for shown in [
         "<h2>Look-ups</h2>",
         "<h2>CRM budget</h2>",
@@ -112,7 +118,9 @@ async fn the_figures_are_those_of_the_last_minutes_and_nobody_is_named() {
     }
     for personal in ["user-1", "token-1", "650555", "Ada", "127.0.0.1"] {
         assert!(
-            !page.contains(personal) && !text.contains(personal),
+            ![&page, &text, &terminal]
+                .iter()
+                .any(|shown| shown.contains(personal)),
             "{personal} is shown"
         );
     }
@@ -202,6 +210,7 @@ async fn pages_bind_the_browser_and_refuse_what_they_do_not_know() {
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),
         ("/status.json", "application/json"),
+        ("/status.txt", "text/plain; charset=utf-8"),
         ("/status.css", "text/css; charset=utf-8"),
         ("/status.js", "text/javascript; charset=utf-8"),
         ("/status.svg", "image/svg+xml"),

@@ -11,7 +11,8 @@ use url::Url;
 
 use super::{Failure, Output, say, show, story};
 use crate::trial::{
-    Caller, LookUp, NumberFormat, OtherEnd, Region, Replay, Subject, Trial, read_recordings, record,
+    Caller, LookUp, NumberFormat, OtherEnd, Region, Replay, Sheet, Subject, Trial, TrialError,
+    read_recordings, record,
 };
 
 #[derive(Debug, clap::Args)]
@@ -85,13 +86,14 @@ pub(super) async fn run(args: TryArgs) -> Result<ExitCode, Failure> {
         None => OtherEnd::Nobody,
     };
     let sheet = subject.sheet();
+    let refused = |error| refused(&error, &sheet);
     let trial = Trial::new(subject, caller(&args)?, other_end).map_err(misused)?;
     if let Some(replay) = &replay {
-        replay.stand_for(trial.address().map_err(misused)?);
+        replay.stand_for(trial.address().map_err(refused)?);
     }
     let mut all = Vec::new();
     for number in &args.numbers {
-        let look_up = trial.look_up(number).await.map_err(misused)?;
+        let look_up = trial.look_up(number).await.map_err(refused)?;
         let unmatched = replay
             .as_ref()
             .map_or_else(Vec::new, Replay::take_unmatched);
@@ -125,6 +127,17 @@ pub(super) async fn run(args: TryArgs) -> Result<ExitCode, Failure> {
 
 fn misused(error: impl std::fmt::Display) -> Failure {
     Failure::Misused(error.to_string())
+}
+
+/// Why the trial cannot begin, and what to add to the command.
+fn refused(error: &TrialError, sheet: &Sheet) -> Failure {
+    if !error.is_about_host() {
+        return misused(error);
+    }
+    let hosts = sheet.hosts.join(", ");
+    misused(format!(
+        "{error}; name it with --hostname; this connector calls {hosts}"
+    ))
 }
 
 async fn replay(args: &TryArgs) -> Result<Option<Replay>, Failure> {

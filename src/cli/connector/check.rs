@@ -24,7 +24,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let mut reports = Vec::new();
     let (mut faulty, several) = (0, args.subjects.len() > 1);
     for name in &args.subjects {
-        let subject = Subject::load(name, None);
+        let subject = Subject::load(name, None).and_then(Subject::with_search);
         faulty += usize::from(subject.is_err());
         match args.output {
             Output::Human => human(name, subject, several)?,
@@ -45,13 +45,17 @@ fn human(name: &str, subject: Result<Subject, SubjectError>, several: bool) -> R
             let end = if several { "\n" } else { "" };
             show(format_args!(
                 "{name}: sound  ({})\n\n{sheet}{end}",
-                found.name
+                found.about.name
             ))
         }
         Err(error) => {
             say(&error);
             if let SubjectError::Faulty(faults) = &error {
-                say(format_args!("\n{name}: {} faults", faults.len()));
+                let count = match faults.len() {
+                    1 => "1 fault".to_owned(),
+                    count => format!("{count} faults"),
+                };
+                say(format_args!("\n{name}: {count}"));
             }
             Ok(())
         }

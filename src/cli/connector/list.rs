@@ -58,14 +58,14 @@ fn block(name: &str, sheet: &Sheet) -> String {
         most => format!("up to {most} numbers in a call"),
     };
     let lines = [
-        ("searches", sheet.searches.clone()),
+        ("searches", sheet.about.searches.clone()),
         ("calls", calls(sheet.one)),
         ("quota", sheet.quota.join("; ")),
         ("batch", batch),
         ("answers", whose(sheet).to_owned()),
         ("tried", tried(sheet).to_owned()),
     ];
-    let mut text = format!("{name}  ({})\n", sheet.name);
+    let mut text = format!("{name}  ({})\n", sheet.about.name);
     for (label, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         text += &format!("  {label:<9} {value}\n");
     }

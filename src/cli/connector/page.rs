@@ -1,8 +1,9 @@
 //! `contactd connector page`: the page of a CRM for the documentation, made from its file.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use super::sheet::{calls, whose};
+use super::sheet::{auth_header, calls, hostname, whose};
 use super::{Failure, show};
 use crate::trial::{RequestSheet, Sheet, Subject};
 
@@ -23,8 +24,8 @@ pub(super) fn run(args: &PageArgs) -> Result<ExitCode, Failure> {
 }
 
 fn page(kind: &str, sheet: &Sheet) -> String {
-    let mut text = format!("# {}\n\n", sheet.name);
-    text += &paragraph(&sheet.searches);
+    let mut text = format!("# {}\n\n", sheet.about.name);
+    text += &paragraph(&sheet.about.searches);
     text += &paragraph(&format!(
         "`kind = \"{kind}\"`. This connector was built from the sources below. Nobody has tried it \
          with a live account."
@@ -35,13 +36,14 @@ fn page(kind: &str, sheet: &Sheet) -> String {
             text += &format!("| {label} | {} |\n", value.replace('|', "\\|"));
         }
     }
+    text += &settings(kind, sheet);
     text += "\n## Calls\n\n| for | request | calls of one look-up |\n|---|---|---|\n";
     text += &sheet.requests.iter().map(request).collect::<String>();
     for (title, lines) in [
-        ("What the token needs", &sheet.scopes),
-        ("Not verified", &sheet.unverified),
-        ("Missing or different", &sheet.gaps),
-        ("Built from", &sheet.built_from),
+        ("What the token needs", &sheet.about.scopes),
+        ("Not verified", &sheet.about.unverified),
+        ("Missing or different", &sheet.about.gaps),
+        ("Built from", &sheet.about.built_from),
     ] {
         if !lines.is_empty() {
             text += &format!("\n## {title}\n\n");
@@ -51,6 +53,54 @@ fn page(kind: &str, sheet: &Sheet) -> String {
         }
     }
     text
+}
+
+/// A section of the settings, to paste.
+fn settings(kind: &str, sheet: &Sheet) -> String {
+    let name = Path::new(kind).file_stem().unwrap_or_default();
+    let name = name.to_string_lossy();
+    let mut lines = vec![format!("[connectors.{name}]")];
+    if let Some(file_kind) = Subject::file_kind(kind) {
+        lines.push(format!("kind = \"{file_kind}\""));
+        lines.push(format!("spec = \"{kind}\""));
+    } else {
+        lines.push(format!("kind = \"{kind}\""));
+    }
+    lines.push(
+        "region = \"US\"   # the country in which numbers without a plus were typed".to_owned(),
+    );
+    lines.extend(hosts(sheet));
+    for secret in &sheet.secrets {
+        lines.push(format!(
+            "secrets.{secret} = {{ file = \"/run/secrets/{name}_{secret}\" }}"
+        ));
+    }
+    let quota = sheet.quota_settings.iter();
+    lines.extend(quota.map(|line| format!("# quota.{line}")));
+    let lines = lines.join("\n");
+    let words = format!(
+        "A look-up names this section by `user.platform = \"{name}\"`. The lines after `#` are the defaults."
+    );
+    format!(
+        "\n## Settings\n\n```toml\n{lines}\n```\n\n{}",
+        wrapped(&words, "", "")
+    )
+}
+
+/// The hosts that users may name, if they name one.
+fn hosts(sheet: &Sheet) -> Option<String> {
+    let hosts: Vec<String> = sheet
+        .hosts
+        .iter()
+        .map(|host| format!("\"{host}\""))
+        .collect();
+    let line = format!("allowed_hosts = [{}]", hosts.join(", "));
+    // A host that nobody has is to be replaced.
+    if line.contains("example.com") {
+        Some(format!("{line}   # your own"))
+    } else {
+        (sheet.needs_host && line.len() < COLUMNS).then(|| format!("# {line}"))
+    }
 }
 
 fn facts(sheet: &Sheet) -> Vec<(&'static str, String)> {
@@ -67,6 +117,8 @@ fn facts(sheet: &Sheet) -> Vec<(&'static str, String)> {
         ("spellings", code(&sheet.spellings)),
         ("the search ends", sheet.stop.to_owned()),
         ("quota", sheet.quota.join("; ")),
+        ("`auth_header`", auth_header(sheet)),
+        ("`user.hostname`", hostname(sheet).to_owned()),
         ("hosts", code(&sheet.hosts)),
         ("stored answers", whose(sheet).to_owned()),
         ("user settings that it reads", code(&sheet.settings)),

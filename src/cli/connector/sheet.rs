@@ -28,11 +28,30 @@ pub(super) fn whose(sheet: &Sheet) -> &'static str {
     }
 }
 
+/// What the caller's credential must be.
+pub(super) fn auth_header(sheet: &Sheet) -> String {
+    let said = &sheet.about.auth_header;
+    if said.is_empty() {
+        "as the CRM wants it: the file does not say".to_owned()
+    } else {
+        said.clone()
+    }
+}
+
+/// Whether the user names the CRM's host.
+pub(super) fn hostname(sheet: &Sheet) -> &'static str {
+    if sheet.needs_host {
+        "required: one of the hosts below"
+    } else {
+        "not needed"
+    }
+}
+
 /// The cost sheet for a person.
 pub(super) fn human(sheet: &Sheet) -> String {
     let mut text = String::new();
-    if !sheet.searches.is_empty() {
-        text += &format!("{}\n\n", sheet.searches);
+    if !sheet.about.searches.is_empty() {
+        text += &format!("{}\n\n", sheet.about.searches);
     }
     let requests = sheet.requests.iter().map(request);
     text += &requests.collect::<String>();
@@ -49,6 +68,8 @@ pub(super) fn human(sheet: &Sheet) -> String {
         ("spellings", sheet.spellings.join(", ")),
         ("search ends", sheet.stop.to_owned()),
         ("quota", sheet.quota.join("; ")),
+        ("auth_header", auth_header(sheet)),
+        ("user.hostname", hostname(sheet).to_owned()),
         ("hosts", or_none(&sheet.hosts, "only those of the settings")),
         ("stored answers", whose(sheet).to_owned()),
         ("the key holds", key(sheet)),
@@ -59,10 +80,10 @@ pub(super) fn human(sheet: &Sheet) -> String {
         }
     }
     for (title, lines) in [
-        ("The token needs", &sheet.scopes),
-        ("Not verified", &sheet.unverified),
-        ("Missing or different", &sheet.gaps),
-        ("Built from", &sheet.built_from),
+        ("The token needs", &sheet.about.scopes),
+        ("Not verified", &sheet.about.unverified),
+        ("Missing or different", &sheet.about.gaps),
+        ("Built from", &sheet.about.built_from),
     ] {
         if !lines.is_empty() {
             text += &format!("\n{title}:\n");
@@ -123,12 +144,14 @@ pub(super) fn to_json(sheet: &Sheet) -> Value {
         })
     };
     json!({
-        "name": sheet.name,
-        "searches": sheet.searches,
-        "built_from": sheet.built_from,
-        "scopes": sheet.scopes,
-        "unverified": sheet.unverified,
-        "gaps": sheet.gaps,
+        "name": sheet.about.name,
+        "searches": sheet.about.searches,
+        "auth_header": sheet.about.auth_header,
+        "needs_hostname": sheet.needs_host,
+        "built_from": sheet.about.built_from,
+        "scopes": sheet.about.scopes,
+        "unverified": sheet.about.unverified,
+        "gaps": sheet.about.gaps,
         "tried_with_the_crm": sheet.is_tried,
         "spellings": sheet.spellings,
         "stop": sheet.stop,

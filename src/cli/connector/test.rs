@@ -1,12 +1,13 @@
 //! `contactd connector test`: recordings against expectations, for people's CI.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use super::{Failure, Output, say, show};
-use crate::trial::{CaseReport, Outcome, case_directories, run_case};
+use crate::trial::{CaseReport, Outcome, PhonesSeen, case_directories, run_case};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TestArgs {
@@ -31,10 +32,11 @@ struct Totals {
 
 pub(super) async fn run(args: TestArgs) -> Result<ExitCode, Failure> {
     let mut reports = Vec::new();
-    let mut totals = Totals::default();
+    let (mut totals, mut phones) = (Totals::default(), AllPhones::default());
     for directory in cases(&args.directories)? {
         let report = run_case(&directory, args.connector.as_deref()).await;
         totals.count(&report);
+        phones.add(&report.phones);
         if args.output == Output::Human {
             show(human(&report))?;
         } else {
@@ -47,10 +49,13 @@ pub(super) async fn run(args: TestArgs) -> Result<ExitCode, Failure> {
             failed,
             broken,
         } = totals;
-        let summary =
-            json!({"passed": passed, "failed": failed, "broken": broken, "cases": reports});
+        let summary = json!({
+            "passed": passed, "failed": failed, "broken": broken, "cases": reports,
+            "warnings": phones.warnings(),
+        });
         show(format_args!("{summary:#}\n"))?;
     } else {
+        phones.warnings().iter().for_each(say);
         say(totals.words());
     }
     Ok(totals.exit_code())
@@ -105,6 +110,37 @@ fn to_json(report: &CaseReport) -> Value {
             json!({"case": case, "outcome": "failed", "failures": failures})
         }
         Outcome::Broken(why) => json!({"case": case, "outcome": "broken", "reason": why}),
+    }
+}
+
+/// The phone fields of all cases, by connector.
+#[derive(Default)]
+struct AllPhones(BTreeMap<String, BTreeMap<String, bool>>);
+
+impl AllPhones {
+    fn add(&mut self, of_case: &PhonesSeen) {
+        if !of_case.has_records {
+            return;
+        }
+        let paths = self.0.entry(of_case.connector.clone()).or_default();
+        for (path, is_met) in &of_case.paths {
+            *paths.entry(path.clone()).or_default() |= is_met;
+        }
+    }
+
+    /// The fields that no record has: a misspelt path finds nobody, and nothing else shows it.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (connector, paths) in &self.0 {
+            let silent = paths.iter().filter(|(_, is_met)| !**is_met);
+            warnings.extend(silent.map(|(path, _)| {
+                format!(
+                    "warning: {connector}: phones: no record of these recordings has a value at {path}: \
+                     is the path misspelt?"
+                )
+            }));
+        }
+        warnings
     }
 }
 

@@ -94,9 +94,11 @@ async fn connect(grpc: SocketAddr) -> anyhow::Result<ContactServiceClient<Channe
 
 /// Prints what can be tried, and waits for ctrl-c.
 async fn stay(grpc: SocketAddr, ops: SocketAddr, crm: &ExampleCrm) -> Result<(), Failure> {
+    let program = program();
     show(format_args!(
         "\nStill running; in another terminal:\n  \
-         CONTACTD_AUTH_HEADER=\"Bearer demo\" contactd find {} --server http://{grpc}\n  \
+         CONTACTD_AUTH_HEADER=\"Bearer demo\" {program} find {} --server http://{grpc}\n  \
+         {program} status --ops http://{ops}\n  \
          curl http://{ops}/metrics\n\
          In a browser: http://{ops}/\n\
          ctrl-c ends it.\n",
@@ -106,6 +108,20 @@ async fn stay(grpc: SocketAddr, ops: SocketAddr, crm: &ExampleCrm) -> Result<(),
         .context("signals cannot be watched")?
         .await;
     Ok(())
+}
+
+/// This program, as a shell finds it from the current directory: as it was started.
+fn program() -> String {
+    let started_as = std::env::args_os().next().unwrap_or_default();
+    let program = started_as.to_string_lossy();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if program.is_empty() {
+        "contactd".to_owned()
+    } else if program.chars().all(is_plain) {
+        program.into_owned()
+    } else {
+        format!("'{}'", program.replace('\'', "'\\''"))
+    }
 }
 
 fn user() -> pb::User {

@@ -1,24 +1,32 @@
-//! Reads the numbers of a batch from a file or standard input: one a line, or one column of a CSV.
+//! Reads the numbers of a batch from a file or standard input: one a line, or one column of a table
+//! as spreadsheets export it.
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::Path;
 
-use csv::{ReaderBuilder, StringRecord, Trim};
+use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 use crate::cli::{Failure, say};
+use crate::pb::v1 as pb;
+
+mod cell;
+mod table;
 
 /// The most numbers that the daemon accepts in one batch.
 pub(super) const MOST: usize = 10_000;
 
-/// The column of a CSV that contains the numbers.
-const COLUMN: &str = "phone_number";
+/// The numbers of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) numbers: Vec<String>,
+    /// Those that a spreadsheet has rounded, as results that the daemon is not needed for.
+    pub(super) lost: Vec<pb::PrefetchResult>,
+}
 
-/// How many columns an error message lists.
-const NAMED_COLUMNS: usize = 20;
-
-/// The numbers of `file`, or of standard input if there is none or it is `-`.
-pub(super) fn read(file: Option<&Path>) -> Result<Vec<String>, Failure> {
+/// The numbers of `file`, or of standard input if there is none or it is `-`. `column` names the
+/// column of a table, if its header is not one that is known.
+pub(super) fn read(file: Option<&Path>, column: Option<&str>) -> Result<Numbers, Failure> {
     let file = file.filter(|path| *path != Path::new("-"));
     let origin = file.map_or_else(
         || "standard input".to_owned(),
@@ -32,21 +40,37 @@ pub(super) fn read(file: Option<&Path>) -> Result<Vec<String>, Failure> {
         bytes.map_err(|error| Failure::Misused(format!("cannot read {origin}: {error}")))?;
     let extension = file.and_then(Path::extension);
     let is_csv = extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let numbers = parse(&bytes, is_csv)
+    let numbers = table::cells(&decoded(&bytes), is_csv, column)
         .map_err(|fault| format!(": {fault}"))
-        .and_then(bounded);
+        .and_then(|cells| bounded(&cells));
     numbers.map_err(|fault| Failure::Misused(format!("{origin}{fault}")))
 }
 
-/// The numbers, or the rest of an error message that begins with their origin.
-fn bounded(numbers: Vec<String>) -> Result<Vec<String>, String> {
-    match numbers.len() {
-        0 => Err(" holds no numbers".to_owned()),
-        count if count > MOST => Err(format!(
+/// The numbers in cells, or the rest of an error message that begins with their origin.
+fn bounded(cells: &[String]) -> Result<Numbers, String> {
+    let mut read = Numbers::default();
+    for cell in cells {
+        match cell::number(cell) {
+            Ok(number) => read.numbers.push(number),
+            Err(lost) => read.lost.push(pb::PrefetchResult {
+                phone_number: cell.clone(),
+                outcome: pb::PrefetchOutcome::InvalidNumber.into(),
+                reason: lost.to_string(),
+                ..Default::default()
+            }),
+        }
+    }
+    match (read.numbers.len(), read.lost.first()) {
+        (0, Some(first)) => Err(format!(
+            " holds no whole number: {}, for example, {}",
+            first.phone_number, first.reason
+        )),
+        (0, None) => Err(" holds no numbers".to_owned()),
+        (count, _) if count > MOST => Err(format!(
             " holds {count} numbers, and a batch takes at most {MOST}; give it the most recent calls, or several \
              batches one after the other"
         )),
-        _ => Ok(numbers),
+        _ => Ok(read),
     }
 }
 
@@ -60,158 +84,75 @@ fn read_input() -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The numbers in a text. It is parsed as a CSV if `is_csv`, or if its first line looks like one.
-fn parse(bytes: &[u8], is_csv: bool) -> Result<Vec<String>, String> {
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err("the text is UTF-16; save it as UTF-8".to_owned());
+/// The text in UTF-8 or UTF-16, or else in the encoding of spreadsheets on Windows.
+fn decoded(bytes: &[u8]) -> String {
+    let marked = Encoding::for_bom(bytes).map(|(encoding, _)| encoding);
+    let encoding = marked.or(match bytes {
+        // The first character of a table is ASCII.
+        [0, _, ..] => Some(UTF_16BE),
+        [_, 0, ..] => Some(UTF_16LE),
+        _ => None,
+    });
+    match (encoding, std::str::from_utf8(bytes)) {
+        (None, Ok(text)) => text.to_owned(),
+        (encoding, _) => encoding
+            .unwrap_or(WINDOWS_1252)
+            .decode(bytes)
+            .0
+            .into_owned(),
     }
-    // Names in another encoding do no harm: numbers are ASCII.
-    let text = String::from_utf8_lossy(bytes);
-    let body = without_preamble(text.trim_start_matches('\u{feff}'));
-    for delimiter in [b',', b';', b'\t'] {
-        let header = header(body, delimiter)?;
-        let column = header
-            .iter()
-            .position(|name| name.eq_ignore_ascii_case(COLUMN));
-        if let Some(column) = column {
-            return column_of(body, delimiter, column);
-        }
-    }
-    // No telephone number contains one of these, so this is another table.
-    let first = lines(body).next().unwrap_or_default();
-    if is_csv || first.contains([',', '\t']) {
-        return Err(no_column(&header(body, b',')?));
-    }
-    let numbers = lines(body).filter(|line| !is_empty(line));
-    Ok(numbers.map(|line| line.trim().to_owned()).collect())
-}
-
-/// The text after the blank lines and comments at its beginning.
-fn without_preamble(text: &str) -> &str {
-    let preamble = lines(text).take_while(|line| is_empty(line));
-    &text[preamble.map(str::len).sum()..]
-}
-
-/// Lines with their ends: `\n`, `\r\n` or `\r`.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive(['\n', '\r'])
-}
-
-/// Blank, or a comment.
-fn is_empty(line: &str) -> bool {
-    let line = line.trim();
-    line.is_empty() || line.starts_with('#')
-}
-
-fn table(text: &str, delimiter: u8) -> csv::Reader<&[u8]> {
-    ReaderBuilder::new()
-        .delimiter(delimiter)
-        .flexible(true)
-        .trim(Trim::All)
-        .from_reader(text.as_bytes())
-}
-
-fn header(text: &str, delimiter: u8) -> Result<StringRecord, String> {
-    table(text, delimiter)
-        .headers()
-        .cloned()
-        .map_err(|error| format!("the header cannot be read: {error}"))
-}
-
-/// The cells of one column. Rows without it are skipped.
-fn column_of(text: &str, delimiter: u8, column: usize) -> Result<Vec<String>, String> {
-    let mut numbers = Vec::new();
-    for row in table(text, delimiter).records() {
-        let row = row.map_err(|error| format!("a row cannot be read: {error}"))?;
-        numbers.extend(
-            row.get(column)
-                .filter(|cell| !cell.is_empty())
-                .map(str::to_owned),
-        );
-    }
-    Ok(numbers)
-}
-
-fn no_column(header: &StringRecord) -> String {
-    let names: Vec<String> = header
-        .iter()
-        .take(NAMED_COLUMNS)
-        .map(|name| format!("{name:?}"))
-        .collect();
-    let more = if header.len() > NAMED_COLUMNS {
-        ", ..."
-    } else {
-        ""
-    };
-    format!(
-        "no column is named \"{COLUMN}\"; the first line has {}{more}",
-        names.join(", ")
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn numbers(text: &str) -> Vec<String> {
-        parse(text.as_bytes(), false).unwrap()
+    fn numbers(bytes: &[u8]) -> Vec<String> {
+        let cells = table::cells(&decoded(bytes), true, None).unwrap();
+        bounded(&cells).unwrap().numbers
     }
 
     #[test]
-    fn a_plain_list_has_one_number_a_line_between_blanks_and_comments() {
-        let text = "\u{feff}# recent calls, newest first\r\n\r\n +1 (650) 555-1234 \r\n\
-                    #off\n030 123456\n\ntel:+49301;ext=5";
-        assert_eq!(
-            numbers(text),
-            ["+1 (650) 555-1234", "030 123456", "tel:+49301;ext=5"]
-        );
-        assert_eq!(
-            numbers("anonymous\r+16505551234\r"),
-            ["anonymous", "+16505551234"]
-        );
-        assert!(numbers("").is_empty() && numbers("\u{feff}\n# nothing\n").is_empty());
-    }
-
-    #[test]
-    fn a_csv_gives_its_column_whatever_else_it_holds() {
-        let expected = ["+16505551234", "+493012345"];
-        for text in [
-            "phone_number\n+16505551234\n+493012345\n",
-            "\u{feff}name,Phone_Number,when\r\n\"Doe, Jane\",\"+16505551234\",1\r\n\r\nRoe, +493012345 ,2\r\n",
-            "# exported today, by hand\n\"PHONE_NUMBER\",\"note\"\n+16505551234,\"two\nlines\"\n,\"no number\"\n+493012345\n",
-            "name;phone_number\nJane;+16505551234\nshort\nRoe;+493012345\n",
-            "name\tphone_number\nJane\t+16505551234\nRoe\t+493012345",
-            "\"a\nb\",phone_number\n#1,+16505551234\n2,+493012345",
+    fn every_encoding_of_spreadsheets_is_read() {
+        let text = "Téléphone;Nom\r\n14155550123;\"M\u{fc}ller\"\r\n";
+        let utf16 = |swap: bool| -> Vec<u8> {
+            let units = text.encode_utf16();
+            units
+                .flat_map(|unit| {
+                    if swap {
+                        unit.to_be_bytes()
+                    } else {
+                        unit.to_le_bytes()
+                    }
+                })
+                .collect()
+        };
+        let latin1: Vec<u8> = text.chars().map(|c| u8::try_from(c).unwrap()).collect();
+        for bytes in [
+            text.as_bytes().to_vec(),
+            [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+            utf16(false),
+            utf16(true),
+            [&[0xff, 0xfe], &utf16(false)[..]].concat(),
+            [&[0xfe, 0xff], &utf16(true)[..]].concat(),
+            latin1,
         ] {
-            assert_eq!(numbers(text), expected, "{text:?}");
+            assert_eq!(numbers(&bytes), ["14155550123"], "{bytes:?}");
         }
-        let latin1 = b"name,phone_number\nM\xfcller,+16505551234\n,+493012345\n";
-        assert_eq!(parse(latin1, true).unwrap(), expected);
+        assert!(decoded(b"").is_empty());
     }
 
     #[test]
-    fn a_csv_without_the_column_names_those_it_has() {
-        for (text, is_csv) in [
-            ("name,phone\nJane,+1\n", false),
-            ("name,phone\nJane,+1\n", true),
-        ] {
-            let fault = parse(text.as_bytes(), is_csv).unwrap_err();
-            assert!(
-                fault.contains("\"phone_number\"") && fault.contains("\"name\", \"phone\""),
-                "{fault}"
-            );
-        }
-        assert!(parse(b"phone\n+16505551234\n", true).is_err());
-        let wide = vec!["c"; 50].join(",");
+    fn numbers_whose_digits_are_lost_are_kept_apart() {
+        let cells = ["+1", "1.41556E+10"].map(str::to_owned);
+        let read = bounded(&cells).unwrap();
+        let lost = &read.lost[0].phone_number;
+        assert_eq!((&*read.numbers[0], &**lost), ("+1", "1.41556E+10"));
+        let none = bounded(&cells[1..]).unwrap_err();
         assert!(
-            parse(wide.as_bytes(), false)
-                .unwrap_err()
-                .ends_with("\"c\", ...")
+            none.contains("1.41556E+10") && none.contains("text"),
+            "{none}"
         );
-        assert!(
-            parse(&[0xff, 0xfe, b'+', 0], false)
-                .unwrap_err()
-                .contains("UTF-8")
-        );
+        assert_eq!(bounded(&[]).unwrap_err(), " holds no numbers");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::tally::{BatchTally, is_problem};
+use crate::cli::client::with_options;
 use crate::cli::say;
 use crate::clock::Stopwatch;
 use crate::pb::v1 as pb;
@@ -70,12 +71,7 @@ impl ProgressView {
         if !is_problem(result) {
             return;
         }
-        let what = if result.outcome() == pb::PrefetchOutcome::InvalidNumber {
-            "is invalid"
-        } else {
-            "failed"
-        };
-        let line = format!("{} {what}: {}", result.phone_number, result.reason);
+        let line = problem(result);
         match &self.bar {
             Some(bar) => bar.println(line),
             None => say(line),
@@ -98,6 +94,17 @@ impl ProgressView {
         }
         words + ": " + &tally.outcomes()
     }
+}
+
+/// A number without an answer, and why.
+pub(super) fn problem(result: &pb::PrefetchResult) -> String {
+    let what = if result.outcome() == pb::PrefetchOutcome::InvalidNumber {
+        "is invalid"
+    } else {
+        "failed"
+    };
+    let reason = with_options(&result.reason);
+    format!("{} {what}: {reason}", result.phone_number)
 }
 
 impl Drop for ProgressView {

@@ -19,20 +19,40 @@ pub(in crate::cli) struct BatchTally {
     pub(in crate::cli) finished: bool,
     /// Results of numbers that are invalid or failed.
     problems: Vec<pb::PrefetchResult>,
+    /// How many of them the daemon was never sent.
+    unsent: u32,
 }
 
 impl BatchTally {
+    /// A batch beside these results, whose numbers the daemon was not sent.
+    pub(super) fn beside(unsent: Vec<pb::PrefetchResult>) -> Self {
+        let mut tally = Self::default();
+        for result in unsent {
+            tally.unsent += 1;
+            tally.take_result(result);
+        }
+        tally
+    }
+
     /// Returns whether any event has arrived.
     pub(super) fn has_begun(&self) -> bool {
-        self.started != pb::PrefetchStarted::default() || self.done() > 0 || self.finished
+        let has_result = self.done() > self.unsent;
+        self.started != pb::PrefetchStarted::default() || has_result || self.finished
     }
 
     /// Counts an event.
     pub(super) fn take(&mut self, event: Event) {
         match event {
-            Event::Started(started) => self.started = started,
+            Event::Started(started) => {
+                self.started = started;
+                self.started.requested += self.unsent;
+                self.started.distinct += self.unsent;
+            }
             Event::Result(result) => self.take_result(result),
-            Event::Finished(counts) => (self.counts, self.finished) = (counts, true),
+            Event::Finished(counts) => {
+                (self.counts, self.finished) = (counts, true);
+                self.counts.invalid += self.unsent;
+            }
         }
     }
 
@@ -93,11 +113,12 @@ impl BatchTally {
 
     /// The progress of a batch that did not finish.
     pub(super) fn so_far(&self) -> String {
-        match self.done() {
+        match self.done() - self.unsent {
             0 => "No number was done.".to_owned(),
-            done => format!(
-                "Done before that: {done} of {} numbers ({}). They stay cached; the same command again costs only the \
+            _ => format!(
+                "Done before that: {} of {} numbers ({}). They stay cached; the same command again costs only the \
                  rest.",
+                self.done(),
                 self.started.distinct,
                 self.outcomes()
             ),

@@ -23,7 +23,7 @@ const fn in_words(key: &'static str, default: &'static str, meaning: &'static st
 }
 
 /// All settings, in the order of the page.
-pub(super) const SETTINGS: [Setting; 50] = [
+pub(super) const SETTINGS: [Setting; 51] = [
     setting(
         "grpc.listen",
         "where clients connect, by gRPC or HTTP. Port 0 picks a free port; the log says which",
@@ -54,6 +54,12 @@ pub(super) const SETTINGS: [Setting; 50] = [
         "grpc.max_prefetch_jobs",
         "batches at once. One user gets at most half of them, even if nobody else has a batch. \
          One CRM gets at most three quarters if there are other connectors",
+    ),
+    in_words(
+        "grpc.threads",
+        "one for each core",
+        "threads that serve connections. A connection stays on one thread; a new one goes to the \
+         thread with the fewest",
     ),
     setting(
         "grpc.max_connections",

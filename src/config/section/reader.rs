@@ -2,11 +2,13 @@
 
 use toml::{Table, Value};
 
-use super::{ENV_PREFIX, Fault, Findings, Section, unknown_variable};
+use super::{ENV_PREFIX, Fault, Findings, Section, meant, unknown_variable};
 
 /// Reads one set of settings.
 pub(in crate::config) struct SettingsReader {
     root: Table,
+    /// Every section that was requested.
+    known: Vec<String>,
     effective: Table,
     findings: Findings,
 }
@@ -24,6 +26,7 @@ impl SettingsReader {
         let env = env.filter_map(|(name, value)| Some((path_of(&name)?, value)));
         Ok(Self {
             root,
+            known: Vec::new(),
             effective: Table::new(),
             findings: Findings {
                 env: env.collect(),
@@ -37,6 +40,7 @@ impl SettingsReader {
         name: &str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> T {
+        self.know(name);
         let value = self.root.remove(name);
         let section = Section::new(name.to_owned(), &mut self.findings);
         let (read, effective) = section.walk(value, read);
@@ -51,6 +55,7 @@ impl SettingsReader {
         name: &str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> Option<T> {
+        self.know(name);
         let is_there = self.root.contains_key(name) || self.findings.names_below(name);
         is_there.then(|| self.section(name, read))
     }
@@ -62,6 +67,7 @@ impl SettingsReader {
         name: &str,
         read: impl Fn(&str, &mut Section<'_>) -> Option<T>,
     ) -> Vec<(String, Option<T>)> {
+        self.know(name);
         let tables = self.tables(name);
         let mut read_tables = Vec::with_capacity(tables.len());
         let mut effective = Table::new();
@@ -106,6 +112,18 @@ impl SettingsReader {
         below.map(|(child, _)| child.to_owned()).collect()
     }
 
+    fn know(&mut self, name: &str) {
+        if !self.known.iter().any(|known| known == name) {
+            self.known.push(name.to_owned());
+        }
+    }
+
+    /// What an unknown section may be, and all sections.
+    fn instead(&self, unknown: &str) -> String {
+        let meant = meant(unknown, self.known.iter().map(String::as_str));
+        format!("{meant}; the sections are: {}", self.known.join(", "))
+    }
+
     /// Returns whether this path has no fault.
     pub(in crate::config) fn is_sound(&self, path: &str) -> bool {
         !self.findings.faults.iter().any(|fault| fault.path == path)
@@ -122,11 +140,15 @@ impl SettingsReader {
     /// The effective settings as TOML, and the warnings.
     pub(in crate::config) fn finish(mut self) -> Result<(String, Vec<Fault>), Vec<Fault>> {
         for (name, _) in std::mem::take(&mut self.root) {
-            self.fault(&name, "unknown section");
+            let instead = self.instead(&name);
+            self.fault(&name, format!("unknown section{instead}"));
         }
-        let unused = std::mem::take(&mut self.findings.env);
-        let unused = unused.into_keys().map(unknown_variable);
-        self.findings.faults.extend(unused);
+        for (path, _) in std::mem::take(&mut self.findings.env) {
+            let section = path.split('.').next().unwrap_or_default();
+            let instead = self.instead(section);
+            let Fault { path, message } = unknown_variable(path);
+            self.findings.fault(path, message + &instead);
+        }
         if self.findings.faults.is_empty() {
             Ok((self.effective.to_string(), self.findings.warnings))
         } else {

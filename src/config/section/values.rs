@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::{Section, parse};
+use super::{Section, meant, parse};
 
 /// The longest duration of a setting. It keeps every sum of times within the range of clocks, Redis
 /// and caches.
@@ -143,8 +143,10 @@ impl Section<'_> {
                 self.show(key, text.as_str());
                 Some(text)
             }
-            Some(_) => {
-                self.fault(key, format!("must be {expected}"));
+            Some(other) => {
+                let unknown = other.as_str().unwrap_or_default();
+                let meant = meant(unknown, names.iter().copied());
+                self.fault(key, format!("must be {expected}{meant}"));
                 None
             }
             None => {

@@ -38,6 +38,10 @@ pub(super) const FILE: &[Key] = &[
 
 pub(super) const ABOUT: &[Key] = &[
     ("searches", "What is searched, in one or two sentences."),
+    (
+        "auth_header",
+        "What the caller's auth_header must be, such as `Bearer TOKEN`.",
+    ),
     ("built_from", "The documents that the file was built from."),
     ("scopes", "The scopes or rights that a token needs."),
     (
@@ -166,6 +170,10 @@ pub(super) const SEARCH: &[Key] = &[
     (
         "optional",
         "The answer does without this search if the CRM refuses it for good.",
+    ),
+    (
+        "if_among",
+        "A user setting and a word. The search runs if the setting's list has the word, or is empty.",
     ),
     (
         "batch",

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 use super::FileConnector;
 use super::fill::SlotScope;
@@ -14,8 +14,9 @@ use super::run::scope_of;
 use super::search::is_refused;
 use crate::connector::cpu_share::CpuShare;
 use crate::connector::group::GroupResult;
-use crate::connector::record::{List, Record};
-use crate::connector::{CrmSession, NumberSearch, refusals};
+use crate::connector::record::{List, Record, joined};
+use crate::connector::refusals::{self, TOO_MUCH, is_about_size};
+use crate::connector::{CrmSession, NumberSearch};
 use crate::domain::error::BadReply;
 use crate::domain::{LookupError, Variants};
 
@@ -26,12 +27,16 @@ impl FileConnector {
         crm: &CrmSession,
         searches: &[NumberSearch<'_>],
     ) -> Result<Vec<GroupResult>, LookupError> {
+        let (now, if_empty): (Vec<_>, Vec<_>) =
+            self.chosen(crm).partition(|plan| !plan.only_if_empty);
+        if now.is_empty() {
+            // Whoever is asked for alone learns that nobody is asked.
+            return Ok(searches.iter().map(|_| GroupResult::Alone).collect());
+        }
         let nothing = || GroupResult::Found(List::default());
         let mut results: Vec<GroupResult> = searches.iter().map(|_| nothing()).collect();
-        let plans = self.plan.searches.iter();
-        let (now, if_empty): (Vec<_>, Vec<_>) = plans.partition(|plan| !plan.only_if_empty);
         let now = now.into_iter().map(|plan| self.many(crm, plan, searches));
-        for found in try_join_all(now).await? {
+        for found in crm.all(now).await? {
             add_all(&mut results, found);
         }
         for plan in if_empty {
@@ -127,7 +132,9 @@ impl FileConnector {
             let scope = plan.request.in_round(&scope, round.as_ref());
             self.read(crm, plan, &scope, is_left_out).await
         });
-        Ok(super::search::joined(try_join_all(lists).await?))
+        // A failure here may be about the size of the group, so it is not yet that of the find.
+        let lists: Result<Vec<_>, LookupError> = join_all(lists).await.into_iter().collect();
+        Ok(joined(lists?))
     }
 }
 
@@ -142,20 +149,6 @@ fn all_of<T>(items: &[T]) -> Range<usize> {
 
 /// Refusals after which the rest of a group is searched one by one.
 const MOST_REFUSED: usize = 4;
-
-/// That a request was not made because it is too large.
-const TOO_MUCH: LookupError = LookupError::CrmBadReply(BadReply::TooLarge);
-
-/// Whether a smaller group may be answered: the statuses of a request that is too large, or of one
-/// bad value among many.
-fn is_about_size(error: &LookupError) -> bool {
-    match error {
-        LookupError::CrmBadReply(BadReply::Status(status)) => {
-            matches!(status, 400 | 413 | 414 | 422)
-        }
-        error => *error == TOO_MUCH,
-    }
-}
 
 /// The halves of a range; none of a single number.
 fn halves(range: Range<usize>) -> Vec<Range<usize>> {

@@ -23,6 +23,7 @@ use crate::domain::{Contact, LookupError, WhoAmI};
 
 mod details;
 mod fill;
+mod json_tree;
 mod keys;
 mod literal;
 mod many;

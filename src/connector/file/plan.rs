@@ -11,24 +11,8 @@ use super::slot::{Template, TemplateSlot};
 use crate::connector::pages::Pager;
 use crate::connector::path::Path;
 use crate::connector::request::ReadMethod;
+use crate::connector::sheet::About;
 use crate::connector::success::ListForm;
-
-/// What a file says about itself, for people.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct About {
-    /// The CRM's name.
-    pub(crate) name: String,
-    /// What is searched.
-    pub(crate) searches: String,
-    /// What the file was built from.
-    pub(crate) built_from: Vec<String>,
-    /// The scopes or rights that a token needs.
-    pub(crate) scopes: Vec<String>,
-    /// What could not be verified without an account.
-    pub(crate) unverified: Vec<String>,
-    /// What is knowingly missing or different.
-    pub(crate) gaps: Vec<String>,
-}
 
 /// The requests of a file, and how their replies are mapped.
 #[derive(Debug, Clone, Default)]
@@ -134,6 +118,8 @@ pub(super) struct SearchRequest {
     pub(super) only_if_empty: bool,
     /// The name under which a refusal for good is remembered, if the search may be refused.
     pub(super) optional: Option<String>,
+    /// Runs only if this user setting has this word in its list, or chooses nothing.
+    pub(super) if_among: Option<(String, String)>,
     /// Whether the CRM compares numbers exactly.
     pub(super) is_exact: bool,
     pub(super) batch: Option<BatchLimits>,

@@ -9,9 +9,8 @@ use super::slot::Template;
 use crate::connector::CrmSession;
 use crate::connector::Event;
 use crate::connector::calls::Calls;
-use crate::connector::exchange::CrmReply;
 use crate::connector::path::{NoNames, Path};
-use crate::connector::record::List;
+use crate::connector::record::{List, joined};
 use crate::connector::success::{SHAPE, is_failure};
 use crate::domain::LookupError;
 
@@ -94,41 +93,65 @@ impl RequestPlan {
         calls: Calls<'_>,
         scope: &SlotScope<'_>,
     ) -> Result<List<Value>, LookupError> {
-        let taken = match self.taken_before(calls, scope).await? {
-            Taken::Values(taken) => taken,
-            Taken::Nothing => return Ok(List::default()),
-            Taken::Partial => return Ok(List::partial()),
-            Taken::Unasked => return Ok(List::unasked()),
+        let mut lists = Vec::new();
+        let (pages, complete) = match self.taken_before(calls, scope).await? {
+            List {
+                items, complete, ..
+            } if !items.is_empty() => (items, complete),
+            nothing => return Ok(nothing.with(Vec::new())),
         };
-        let scope = SlotScope {
-            before: &taken,
-            ..*scope
-        };
-        let Some(request) = self.render(&scope) else {
-            calls.show(|| self.not_asked(&scope));
+        for page in &pages {
+            let scope = SlotScope {
+                before: page,
+                ..*scope
+            };
+            lists.push(self.list_with(calls, &scope).await?);
+        }
+        let mut list = joined(lists);
+        list.complete &= complete;
+        Ok(list)
+    }
+
+    /// The list of one round, with the values of one page of the request before.
+    async fn list_with(
+        &self,
+        calls: Calls<'_>,
+        scope: &SlotScope<'_>,
+    ) -> Result<List<Value>, LookupError> {
+        let Some(request) = self.render(scope) else {
+            calls.show(|| self.not_asked(scope));
             return Ok(List::unasked());
         };
         calls.list(request, &self.list, self.pager.as_ref()).await
     }
 
-    /// What the requests before bring together.
+    /// What the requests before bring together, for each page of the last one. Without a page there
+    /// is nothing to ask.
     async fn taken_before(
         &self,
         calls: Calls<'_>,
         scope: &SlotScope<'_>,
-    ) -> Result<Taken, LookupError> {
-        let mut taken = Vec::new();
+    ) -> Result<List<Taken>, LookupError> {
+        let mut pages = List {
+            items: vec![Vec::new()],
+            ..List::default()
+        };
         for before in &self.before {
+            // Only the last one may have several pages.
+            let earlier = pages.items.pop().unwrap_or_default();
             let so_far = SlotScope {
-                before: &taken,
+                before: &earlier,
                 ..*scope
             };
-            match before.run(calls, &so_far).await? {
-                Taken::Values(more) => taken.extend(more),
-                nothing => return Ok(nothing),
+            let taken = before.run(calls, &so_far).await?;
+            if taken.items.is_empty() {
+                return Ok(taken);
             }
+            pages.complete &= taken.complete;
+            let with_earlier = |page| [earlier.clone(), page].concat();
+            pages.items = taken.items.into_iter().map(with_earlier).collect();
         }
-        Ok(Taken::Values(taken))
+        Ok(pages)
     }
 }
 
@@ -150,43 +173,48 @@ impl RequestPlan {
     }
 }
 
-/// What a request before another one brought.
-enum Taken {
-    Values(Vec<(String, Value)>),
-    /// There are no values, so the main request has nothing to ask.
-    Nothing,
-    /// The CRM could not answer.
-    Partial,
-    /// A slot is empty, so the request was not made.
-    Unasked,
-}
+/// What one page of a request before another one brought, by name.
+type Taken = Vec<(String, Value)>;
 
 impl BeforeRequest {
-    /// The values that it takes from its reply.
-    async fn run(&self, calls: Calls<'_>, scope: &SlotScope<'_>) -> Result<Taken, LookupError> {
+    /// The values that it takes from each page of its reply. Without any there is nothing to ask.
+    async fn run(
+        &self,
+        calls: Calls<'_>,
+        scope: &SlotScope<'_>,
+    ) -> Result<List<Taken>, LookupError> {
         let Some(request) = self.request.render(scope) else {
             calls.show(|| self.request.not_asked(scope));
-            return Ok(Taken::Unasked);
+            return Ok(List::unasked());
         };
-        let body = match calls.reply(request).await? {
-            CrmReply::Json { body, .. } if is_failure(&body) => return Err(SHAPE),
-            CrmReply::Json { body, .. } => body,
-            CrmReply::Nobody => return Ok(Taken::Nothing),
-            CrmReply::Partial => return Ok(Taken::Partial),
+        let mut pages = Vec::new();
+        let take = |body: &mut Value| {
+            let taken = self.taken(body)?;
+            let entries = taken.iter().filter_map(|(_, values)| values.as_array());
+            let entries = entries.map(Vec::len).max().unwrap_or(0);
+            if taken.len() == self.take.len() {
+                pages.push(taken);
+            }
+            Ok(entries)
         };
-        self.taken_from(&body)
+        let pager = self.request.pager.as_ref();
+        let list = calls.pages(request, pager, take).await?;
+        Ok(list.with(pages))
     }
 
-    fn taken_from(&self, body: &Value) -> Result<Taken, LookupError> {
+    /// The values of one page, those that there are.
+    fn taken(&self, body: &Value) -> Result<Taken, LookupError> {
+        if is_failure(body) {
+            return Err(SHAPE);
+        }
         let mut taken = Vec::with_capacity(self.take.len());
         for (name, path) in &self.take {
             let value = taken_value(body, path)?;
-            if value.is_null() {
-                return Ok(Taken::Nothing);
+            if !value.is_null() {
+                taken.push((name.clone(), value));
             }
-            taken.push((name.clone(), value));
         }
-        Ok(Taken::Values(taken))
+        Ok(taken)
     }
 }
 

@@ -75,12 +75,12 @@ fn form(key: &str) -> Value {
         "first" | "rate_limit" => of_type("integer"),
         "only_if_empty" | "optional" | "exact" | "number" | "not_json" => of_type("boolean"),
         "spellings" | "built_from" | "scopes" | "unverified" | "gaps" | "hosts" => texts(),
-        "searches" | "phones" | "where_present" | "where_absent" => {
+        "searches" | "auth_header" | "phones" | "where_present" | "where_absent" => {
             any_of(&[of_type("string"), texts()])
         }
         "choices" => list_of(&of_type("object")),
         "query" | "headers" | "form" | "body" | "for" | "take" | "choice" | "drop" | "info"
-        | "header" | "where" | "where_not" => of_type("object"),
+        | "header" | "if_among" | "where" | "where_not" => of_type("object"),
         _ => form_of_table(key),
     }
 }

@@ -1,6 +1,6 @@
 //! Searches a CRM as its file says.
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::FileConnector;
@@ -9,10 +9,12 @@ use super::plan::{NumberUse, SearchRequest};
 use super::run::{MOST_EACH, scope_of};
 use crate::connector::calls::Calls;
 use crate::connector::path::Path;
-use crate::connector::record::{List, Record};
+use crate::connector::record::{List, Record, joined};
 use crate::connector::success::{ListShape, SHAPE};
 use crate::connector::{CrmSession, NumberSearch, refusals};
 use crate::domain::error::BadReply;
+use crate::domain::json::from_value;
+use crate::domain::user::Settings;
 use crate::domain::{Extension, LookupError};
 
 impl FileConnector {
@@ -30,12 +32,15 @@ impl FileConnector {
             ..scope_of(crm)
         };
         let is_party = |phones: &[String]| search.is_in(phones);
-        let searches = self.plan.searches.iter();
-        let due = searches.filter(|plan| is_due(plan, &search));
+        let mut chosen = self.chosen(crm).peekable();
+        if chosen.peek().is_none() {
+            return Ok(List::unasked());
+        }
+        let due = chosen.filter(|plan| is_due(plan, &search));
         let (now, if_empty): (Vec<_>, Vec<_>) = due.partition(|plan| !plan.only_if_empty);
         let now = now.into_iter();
         let now = now.map(|plan| self.run(crm, plan, &scope, &is_party));
-        let mut found = joined(try_join_all(now).await?);
+        let mut found = joined(crm.all(now).await?);
         for plan in if_empty {
             if may_have_party(&found, &is_party) {
                 break;
@@ -44,6 +49,15 @@ impl FileConnector {
             found = joined(vec![found, more]);
         }
         Ok(found)
+    }
+
+    /// The searches that the user's settings leave.
+    pub(super) fn chosen<'a>(
+        &'a self,
+        crm: &'a CrmSession,
+    ) -> impl Iterator<Item = &'a SearchRequest> {
+        let searches = self.plan.searches.iter();
+        searches.filter(|plan| plan.is_chosen(crm.settings()))
     }
 
     /// Asks for an extension. The CRM compares it itself.
@@ -59,7 +73,7 @@ impl FileConnector {
         };
         let searches = self.plan.searches.iter();
         let searches = searches.map(|plan| self.run(crm, plan, &scope, &|_: &[String]| true));
-        Ok(joined(try_join_all(searches).await?))
+        Ok(joined(crm.all(searches).await?))
     }
 
     /// One search, once for each value of its `for`.
@@ -157,6 +171,19 @@ impl SearchRequest {
         }
     }
 
+    /// Whether the user's settings choose this search, or choose nothing.
+    fn is_chosen(&self, settings: &Settings) -> bool {
+        let Some((name, word)) = &self.if_among else {
+            return true;
+        };
+        let words = match settings.get(name).map(from_value) {
+            Some(Value::Array(words)) => words,
+            Some(Value::String(word)) if !word.is_empty() => vec![word.into()],
+            _ => return true,
+        };
+        words.is_empty() || words.iter().any(|it| it.as_str() == Some(word))
+    }
+
     /// A record whose phone field is another number is kept as not verified, if the file does not
     /// say that it shows all its numbers.
     fn keep_others(&self, records: &mut List<Record>, is_party: &impl Fn(&[String]) -> bool) {
@@ -206,18 +233,4 @@ impl SearchRequest {
         records.complete = false;
         Ok(())
     }
-}
-
-/// Lists in their order as one.
-pub(super) fn joined<T>(lists: Vec<List<T>>) -> List<T> {
-    let mut all = List::default();
-    let mut unasked = !lists.is_empty();
-    for list in lists {
-        all.items.extend(list.items);
-        all.complete &= list.complete;
-        all.full_page |= list.full_page;
-        unasked &= list.unasked;
-    }
-    all.unasked = unasked;
-    all
 }

@@ -13,14 +13,8 @@ use crate::domain::Spelling;
 impl FileConnector {
     /// What the connector is and what it costs.
     pub(super) fn cost_sheet(&self) -> Sheet {
-        let about = &self.plan.about;
         Sheet {
-            name: about.name.clone(),
-            searches: about.searches.clone(),
-            built_from: about.built_from.clone(),
-            scopes: about.scopes.clone(),
-            unverified: about.unverified.clone(),
-            gaps: about.gaps.clone(),
+            about: self.plan.about.clone(),
             requests: self.request_sheets(),
             one: self.cost_of_one(),
             many: self.cost_of_many(),
@@ -148,7 +142,10 @@ impl SearchRequest {
             ),
         ];
         let so = facts.into_iter().filter(|(is_so, _)| *is_so);
-        so.map(|(_, note)| note.to_owned())
+        let chosen = self.if_among.iter().map(|(setting, word)| {
+            format!("only if the setting {setting} has \"{word}\", or nothing")
+        });
+        so.map(|(_, note)| note.to_owned()).chain(chosen)
     }
 }
 
@@ -202,12 +199,19 @@ impl DetailsList {
 impl RequestPlan {
     /// Calls of one run: each value of its `for`, its pages, and the requests before.
     fn calls(&self) -> CallCount {
-        let pages = CallCount {
+        let before = self.before.iter().map(|before| before.request.pages());
+        // The last one alone may have several pages, and the request is made for each.
+        let pages_before = before.clone().next_back().unwrap_or(CallCount::just(1));
+        let before = before.fold(CallCount::default(), CallCount::plus);
+        let own = self.pages().times(pages_before);
+        own.plus(before).times(self.values())
+    }
+
+    fn pages(&self) -> CallCount {
+        CallCount {
             least: 1,
             most: if self.pager.is_some() { PAGES } else { 1 },
-        };
-        let before = CallCount::just(count(self.before.len()));
-        pages.plus(before).times(self.values())
+        }
     }
 
     /// Calls of one run if every list has one page.

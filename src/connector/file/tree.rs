@@ -1,7 +1,7 @@
 //! A connector file as a tree whose every value knows its place, and the faults found in it.
 //!
-//! The file is TOML, or the JSON of App Connect. A fault names its place, so that a person finds it:
-//! the path of the key, and in TOML the line and the column.
+//! The file is TOML, or the JSON of App Connect (`json_tree`). A fault names its place, so that a
+//! person finds it: the path of the key, the line and the column.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeFloat, DeInteger, DeString, DeTable, DeValue};
 
 /// The largest connector file, in bytes.
-const MAX_FILE: usize = 64 * 1024;
+pub(super) const MAX_FILE: usize = 64 * 1024;
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ pub(super) struct Place {
     /// The keys that lead to it, such as `search[0].query.q`.
     pub(super) path: String,
     /// The bytes of the file, if they are known.
-    span: Option<Range<usize>>,
+    pub(super) span: Option<Range<usize>>,
 }
 
 impl Place {
@@ -111,6 +111,8 @@ impl Node {
 pub(crate) struct SpecFault {
     place: Place,
     message: String,
+    /// The key that a misspelt one stands for.
+    meant: Option<&'static str>,
 }
 
 /// The faults of a file, in the order in which they were found.
@@ -120,9 +122,20 @@ pub(super) struct Faults(RefCell<Vec<SpecFault>>);
 impl Faults {
     /// Adds a fault, unless it was found before.
     pub(super) fn add(&self, place: &Place, message: impl Into<String>) {
+        self.add_meant(place, message, None);
+    }
+
+    /// Adds a fault of a key that may stand for another one.
+    pub(super) fn add_meant(
+        &self,
+        place: &Place,
+        message: impl Into<String>,
+        meant: Option<&'static str>,
+    ) {
         let fault = SpecFault {
             place: place.clone(),
             message: message.into(),
+            meant,
         };
         let mut faults = self.0.borrow_mut();
         if !faults.contains(&fault) {
@@ -134,20 +147,52 @@ impl Faults {
         self.0.borrow().is_empty()
     }
 
-    /// The faults in the order of the file.
+    /// The faults in the order of the file. What a table lacks because of another fault is none.
     pub(super) fn sorted(self) -> Vec<SpecFault> {
-        let mut faults = self.0.into_inner();
+        let all = self.0.into_inner();
+        let is_own = |fault: &&SpecFault| !all.iter().any(|other| fault.follows_from(other));
+        let mut faults: Vec<SpecFault> = all.iter().filter(is_own).cloned().collect();
         faults.sort_by_key(|fault| fault.place.span.as_ref().map_or(0, |span| span.start));
         faults
     }
 }
 
 impl SpecFault {
-    fn new(message: impl Into<String>) -> Self {
+    /// A fault of the whole file.
+    pub(crate) fn of_file(message: impl Into<String>) -> Self {
         Self {
             place: Place::default(),
             message: message.into(),
+            meant: None,
         }
+    }
+
+    /// A fault of the syntax.
+    pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
+        let place = Place {
+            path: String::new(),
+            span: Some(span),
+        };
+        Self {
+            place,
+            message: message.into(),
+            meant: None,
+        }
+    }
+
+    /// Whether a table "needs" a key only because the key is misspelt, or its value is faulty.
+    fn follows_from(&self, other: &Self) -> bool {
+        let Some(needs) = self.message.strip_prefix("needs ") else {
+            return false;
+        };
+        let below = other.place.path.strip_prefix(&self.place.path);
+        let Some(below) = below.filter(|below| !below.is_empty()) else {
+            return false;
+        };
+        let is_key = |c: char| c.is_alphanumeric() || c == '_';
+        let key = below.trim_start_matches('.').split(|c| !is_key(c)).next();
+        let mut words = needs.split(|c| !is_key(c)).filter(|word| !word.is_empty());
+        words.any(|word| Some(word) == key || Some(word) == other.meant)
     }
 
     /// The keys that lead to the place; empty for the whole file.
@@ -210,7 +255,6 @@ impl fmt::Display for SpecFault {
 /// # Errors
 /// Every fault of the syntax.
 pub(super) fn of_toml(source: &str) -> Result<Node, Vec<SpecFault>> {
-    check_size(source)?;
     let (table, errors) = DeTable::parse_recoverable(source);
     if errors.is_empty() {
         return Ok(table_node(Place::default(), table.get_ref()));
@@ -226,27 +270,9 @@ impl From<toml::de::Error> for SpecFault {
                 span: error.span(),
             },
             message: error.message().to_owned(),
+            meant: None,
         }
     }
-}
-
-/// Takes JSON over. Its places have paths only.
-///
-/// # Errors
-/// One fault if it is no JSON.
-pub(super) fn of_json(source: &str) -> Result<Node, Vec<SpecFault>> {
-    check_size(source)?;
-    match serde_json::from_str(source) {
-        Ok(value) => Ok(json_node(String::new(), &value)),
-        Err(error) => Err(vec![SpecFault::new(format!("is not JSON: {error}"))]),
-    }
-}
-
-fn check_size(source: &str) -> Result<(), Vec<SpecFault>> {
-    if source.len() > MAX_FILE {
-        return Err(vec![SpecFault::new("is larger than 64 KiB")]);
-    }
-    Ok(())
 }
 
 fn table_node(place: Place, table: &DeTable<'_>) -> Node {
@@ -312,35 +338,7 @@ fn list<T>(
     NodeValue::List(nodes.collect())
 }
 
-fn json_node(path: String, value: &Value) -> Node {
-    let value = match value {
-        Value::Null => NodeValue::Null,
-        Value::Bool(on) => NodeValue::Bool(*on),
-        Value::Number(number) => NodeValue::Number(number.clone()),
-        Value::String(text) => NodeValue::Text(text.clone()),
-        Value::Array(items) => list(&path, items.iter(), json_node),
-        Value::Object(members) => {
-            let members = members.iter();
-            let entries = members.map(|(key, value)| json_entry(&path, key, value));
-            NodeValue::Table(entries.collect())
-        }
-    };
-    Node {
-        place: Place::of(path),
-        value,
-    }
-}
-
-fn json_entry(path: &str, key: &str, value: &Value) -> KeyValue {
-    let path = below(path, key);
-    KeyValue {
-        key: key.to_owned(),
-        place: Place::of(path.clone()),
-        node: json_node(path, value),
-    }
-}
-
-fn below(path: &str, key: &str) -> String {
+pub(super) fn below(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.to_owned()
     } else {

@@ -59,7 +59,9 @@ async fn details_are_asked_for_in_groups_of_the_profiles_size() {
             ..profile()
         });
         let platform = platform(&connector, Some(Url::parse("http://127.0.0.1:9").unwrap()));
-        let crm = session(&platform, &user(&platform, &[], &[])).unwrap();
+        let user = user(&platform, &[], &[]);
+        let crm = session(&platform, &user).unwrap();
+        let group = group(&platform, &user);
         let ada = example::record(&json!({"id": 1, "name": "Ada"})).contact;
         let found = Found {
             contacts: vec![ada; 5],
@@ -67,7 +69,7 @@ async fn details_are_asked_for_in_groups_of_the_profiles_size() {
             complete: true,
         };
         let shared = Arc::clone(&connector) as Arc<dyn Connector>;
-        let mut details = Details::begin(&shared, &crm, found, (Lane::CallPop, 2));
+        let mut details = Details::begin(&shared, &crm, found, (Lane::CallPop, 2), group);
         details.load().await;
         let mut enriched = connector.enriched.lock().clone();
         enriched.sort_unstable();

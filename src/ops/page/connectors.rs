@@ -47,7 +47,7 @@ fn row(connector: &ConnectorView) -> String {
     )
 }
 
-fn limits(quota: &QuotaView) -> String {
+pub(super) fn limits(quota: &QuotaView) -> String {
     let (rate, per) = (quota.rate, period(quota.per_seconds));
     let (scope, burst) = (quota.scope, quota.burst);
     let mut limits = format!("{rate} per {per} for each {scope}, {burst} at once");
@@ -72,7 +72,7 @@ fn spent(spent: Option<f64>) -> String {
     format!("<meter max=\"1\" value=\"{value:.3}\"></meter>{text}")
 }
 
-fn paused(quota: &QuotaView) -> String {
+pub(super) fn paused(quota: &QuotaView) -> String {
     match (quota.paused, quota.background_paused) {
         (0, 0) => "none".to_owned(),
         (0, background) => format!("{background}, background only"),

@@ -5,11 +5,13 @@ use bytesize::ByteSize;
 use super::figures::{Escaped, duration, plural};
 use super::view::StatusView;
 use parts::period;
+pub(super) use terminal::text;
 
 mod connectors;
 mod lookups;
 mod parts;
 mod prefetch;
+mod terminal;
 mod tiers;
 mod tiles;
 

@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
 
 use super::Resolver;
@@ -17,10 +16,12 @@ use crate::domain::LookupError;
 use crate::metrics::PlatformLabels;
 
 mod events;
+mod gauge;
 mod plan;
 mod run;
 
 pub(crate) use events::{Batch, CutShort, PrefetchEvent, PrefetchEvents};
+use gauge::JobGauge;
 use run::BatchRun;
 
 /// Results that may wait for a slow client before the job waits too.
@@ -38,6 +39,10 @@ impl Resolver {
         let place = self.job_place(&batch.asker)?;
         let platform = batch.asker.platform().name().to_owned();
         let (events, progress) = mpsc::channel(BACKLOG);
+        let jobs = &self.deps.metrics.prefetch_jobs;
+        let labels = PlatformLabels {
+            platform: platform.clone(),
+        };
         let run = BatchRun {
             resolver: self.clone(),
             entry: self.jobs.enter(&platform, batch.parties.len()),
@@ -46,29 +51,9 @@ impl Resolver {
             spent: Arc::default(),
             trouble: Trouble::none_yet(),
             _place: place,
+            _gauge: JobGauge::start(jobs.get_or_create_owned(&labels)),
         };
-        let jobs = &self.deps.metrics.prefetch_jobs;
-        let running = JobGauge::start(jobs.get_or_create_owned(&PlatformLabels { platform }));
-        self.deps.tasks.spawn(async move {
-            let _running = running;
-            run.run().await;
-        });
+        self.deps.tasks.spawn_on(run.run(), &self.deps.runtime);
         Ok(progress)
-    }
-}
-
-/// Counts a job while it runs.
-struct JobGauge(Gauge);
-
-impl JobGauge {
-    fn start(jobs: Gauge) -> Self {
-        jobs.inc();
-        Self(jobs)
-    }
-}
-
-impl Drop for JobGauge {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }

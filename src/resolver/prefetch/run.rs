@@ -11,6 +11,7 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::events::{Batch, CutShort, PrefetchEvent};
+use super::gauge::JobGauge;
 use super::plan::{BatchPlan, Proof};
 use crate::admission::Credential;
 use crate::clock::{self, Stopwatch};
@@ -45,6 +46,7 @@ pub(super) struct BatchRun {
     pub(super) spent: Arc<AtomicU32>,
     pub(super) trouble: Trouble,
     pub(super) _place: Share,
+    pub(super) _gauge: JobGauge,
 }
 
 /// The client has left.
@@ -88,8 +90,11 @@ impl BatchRun {
             elapsed: stopwatch.elapsed(),
             cut_short,
         };
+        // First the place is given back: the client may start another job at once.
+        let events = self.events.clone();
+        drop(self);
         // A client that left at the last moment only misses the summary.
-        let _ = self.report(ended).await;
+        let _ = events.send(ended).await;
     }
 
     async fn work(&self) -> Result<(), Stop> {

@@ -28,7 +28,7 @@ contactd() {
 "#;
 
 /// Blocks that are not run here, by how they begin.
-const ELSEWHERE: [(&str, &str); 27] = [
+const ELSEWHERE: [(&str, &str); 26] = [
     (
         "sudo apt-get update",
         "installs; tried on a fresh Debian 12",
@@ -45,7 +45,6 @@ const ELSEWHERE: [(&str, &str); 27] = [
         "asked by the tests of operations",
     ),
     ("(umask 077; echo \"k1:", "by hand: needs openssl"),
-    ("openssl req", "by hand: needs openssl"),
     (
         "contactd find +15125373573 --server https",
         "by hand: needs its certificates",

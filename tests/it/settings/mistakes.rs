@@ -176,6 +176,14 @@ const MISTAKES: &[(&str, &str)] = &[
     ("[connectors.a]\nkind = 5", "connectors.a.kind"),
     ("[connectors.a]\nknid = \"clio\"", "connectors.a.knid"),
     (
+        "[connectors.a]\nkind = \"example\"\nbaseurl = \"http://127.0.0.1:1\"",
+        "connectors.a.baseurl",
+    ),
+    (
+        "[connectors.a]\nkind = \"example\"\nallowed_host = [\"crm.example\"]",
+        "connectors.a.allowed_host",
+    ),
+    (
         "[connectors.a]\nkind = \"example\"",
         "connectors.a.base_url",
     ),
@@ -350,6 +358,67 @@ fn a_misspelt_key_is_told_what_is_needed_and_what_there_is() {
     assert!(
         told[0].contains("url (required)") && told[0].contains("timeout"),
         "{told:?}"
+    );
+}
+
+#[test]
+fn a_misspelt_name_is_told_which_one_it_is_like() {
+    let connector = |line: &str| format!("[connectors.a]\nkind = \"example\"\n{line}\n");
+    for (text, like) in [
+        (
+            connector("baseurl = \"http://127.0.0.1:1\""),
+            Some("base_url"),
+        ),
+        (
+            connector("BASE_URL = \"http://127.0.0.1:1\""),
+            Some("base_url"),
+        ),
+        (
+            connector("allowed-hosts = [\"crm.example\"]"),
+            Some("allowed_hosts"),
+        ),
+        (connector("nonsense = 1"), None),
+        (
+            format!("[rediss]\nurl = \"redis://127.0.0.1\"\n{SOUND}"),
+            Some("redis"),
+        ),
+        (
+            format!("[lookups]\ntimeout = \"1s\"\n{SOUND}"),
+            Some("lookup"),
+        ),
+        (
+            format!("[cache]\nmemroy = \"1GiB\"\n{SOUND}"),
+            Some("memory"),
+        ),
+        (
+            "[connectors.a]\nkind = \"salesfarce\"\n".to_owned(),
+            Some("salesforce"),
+        ),
+        ("[connectors.a]\nkind = \"my-crm\"\n".to_owned(), None),
+    ] {
+        let told = read(&text, &[]).unwrap_err();
+        let meant = like.map(|like| format!("did you mean \"{like}\"?"));
+        match meant {
+            Some(meant) => assert!(
+                told.len() == 1 && told[0].contains(&meant),
+                "{text}: {told:?}"
+            ),
+            None => assert!(!told[0].contains("did you mean"), "{text}: {told:?}"),
+        }
+    }
+    let told = read(
+        &format!("[rediss]\nurl = \"redis://127.0.0.1\"\n{SOUND}"),
+        &[],
+    )
+    .unwrap_err();
+    assert!(
+        told[0].contains("the sections are: grpc, ops, log"),
+        "{told:?}"
+    );
+    let variable = read(SOUND, &[("CONTACTD__CACHES__MEMORY", "1GiB")]).unwrap_err();
+    assert!(
+        variable[0].contains("did you mean \"cache\"?"),
+        "{variable:?}"
     );
 }
 

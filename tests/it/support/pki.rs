@@ -38,6 +38,14 @@ impl Authority {
         self.0.pem()
     }
 
+    /// The authority's own certificate, in a place where a server's belongs.
+    pub(crate) fn own(&self) -> Pair {
+        Pair {
+            cert: self.0.pem(),
+            key: self.0.key().serialize_pem(),
+        }
+    }
+
     /// A certificate for these DNS names, with a common name.
     pub(crate) fn issue(&self, dns_names: &[&str], common_name: &str) -> Pair {
         self.issue_for(

@@ -77,7 +77,7 @@ fn is_of_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// A name of `for` must exist, a list has the same path for everybody, and pages in a body need one.
+/// A name of `for` must exist, and a list has the same path for everybody.
 pub(super) fn check_names(table: &Table<'_>, plan: &RequestPlan) {
     for name in unknown_for_names(plan) {
         table.fault(format!("has {{{{for.{name}}}}}, and no for with that name"));
@@ -88,9 +88,14 @@ pub(super) fn check_names(table: &Table<'_>, plan: &RequestPlan) {
     {
         list.fault("must not have slots");
     }
-    let is_paged_in_body = plan.pager.as_ref().is_some_and(Pager::is_in_body);
-    if is_paged_in_body && !matches!(plan.body, Some(BodyPlan::Json(_))) {
-        table.fault("has pages in a body, and no JSON body");
+}
+
+/// A page in a body needs a body.
+pub(super) fn check_pages(table: &Table<'_>, plan: &RequestPlan) {
+    let is_in_body = plan.pager.as_ref().is_some_and(Pager::is_in_body);
+    let has_body = matches!(plan.body, Some(BodyPlan::Json(_)));
+    if let Some(pages) = table.get("pages").filter(|_| is_in_body && !has_body) {
+        pages.fault("has pages in a body, and no JSON body");
     }
 }
 

@@ -64,8 +64,8 @@ fn details_list(table: &Table<'_>, headers: &[TableEntry<'_>]) -> Option<Details
     }
     let request = request?;
     let owner = row_owner(table, &request);
-    let per_answer = is_per_answer(table);
-    if !per_answer && !request.slots().into_iter().any(is_about_record) {
+    let per_answer = table.word("per", &[("answer", ())]).is_some();
+    if !table.has("per") && !request.slots().into_iter().any(is_about_record) {
         table.fault("names no record; per = \"answer\" gives all contacts the same choices");
     }
     Some(DetailsList {
@@ -108,18 +108,6 @@ fn asked_record(request: &RequestPlan) -> Option<(Path, bool)> {
     let named: Vec<_> = named.collect();
     let of_all = named.iter().find(|(_, is_shared)| *is_shared);
     of_all.or(named.first()).cloned()
-}
-
-/// Whether all contacts of an answer get the same choices.
-fn is_per_answer(table: &Table<'_>) -> bool {
-    match table.text("per") {
-        None => false,
-        Some("answer") => true,
-        Some(_) => {
-            table.fault("per can only be \"answer\"");
-            false
-        }
-    }
 }
 
 fn drop_rule(field: Field<'_>) -> Option<DropRule> {

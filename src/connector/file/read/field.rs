@@ -153,6 +153,11 @@ impl<'n> TableEntry<'n> {
         self.value.faults.add(self.place, message);
     }
 
+    /// Reports a key that may stand for another one.
+    pub(super) fn fault_meant(&self, message: String, meant: Option<&'static str>) {
+        self.value.faults.add_meant(self.place, message, meant);
+    }
+
     /// Reports a fault of the key in place of a result.
     pub(super) fn reject<T>(&self, message: impl Into<String>) -> Option<T> {
         self.fault(message);

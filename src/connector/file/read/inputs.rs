@@ -102,6 +102,8 @@ impl InputNames {
         let phones = search.phones.iter().flatten();
         phones.for_each(|path| self.add_path(path));
         search.record.slots().for_each(|slot| self.add_slot(slot));
+        let chosen = search.if_among.iter();
+        self.settings.extend(chosen.map(|(name, _)| name.clone()));
     }
 
     /// Without its values a search would make no request, and nobody would seem to be there.

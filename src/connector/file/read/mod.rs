@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::plan::{About, DetailsRequest, Plan, SearchRequest, WhoAmIRequest};
-use super::tree::{Faults, Node, SpecFault, of_json, of_toml};
+use super::json_tree::of_json;
+use super::plan::{DetailsRequest, Plan, SearchRequest, WhoAmIRequest};
+use super::tree::{Faults, MAX_FILE, Node, SpecFault, of_toml};
 use super::{FileConnector, keys};
 use crate::connector::path::Path;
+use crate::connector::sheet::About;
 use crate::domain::Spelling;
 
 mod auth;
@@ -67,6 +69,12 @@ pub(crate) fn read_spec(
     source: &str,
     secrets: Secrets<'_>,
 ) -> Result<Arc<FileConnector>, Vec<SpecFault>> {
+    if source.len() > MAX_FILE {
+        return Err(vec![SpecFault::of_file("is larger than 64 KiB")]);
+    }
+    if let Some(fault) = other_language(kind, source) {
+        return Err(vec![fault]);
+    }
     let faults = Faults::default();
     let connector = match kind {
         SpecKind::File => connector(&of_toml(source)?, secrets, &faults),
@@ -76,6 +84,24 @@ pub(crate) fn read_spec(
         Some(connector) => Ok(Arc::new(connector)),
         None => Err(faults.sorted()),
     }
+}
+
+/// That the file is written in the language of the other kind.
+fn other_language(kind: SpecKind, source: &str) -> Option<SpecFault> {
+    let is_json = source.trim_start().starts_with('{');
+    let message = match (kind, is_json) {
+        (SpecKind::File, true) => {
+            "is JSON, and a connector file is TOML: App Connect's proxyConfig has kind = \"proxy\" in the \
+             settings, and a name that ends in .json"
+        }
+        (SpecKind::Proxy, false) if serde_json::from_str::<serde_json::Value>(source).is_err() => {
+            "is not JSON, and App Connect's proxyConfig is: a connector file in TOML has kind = \"file\" in the \
+             settings, and a name that ends in .toml"
+        }
+        _ => return None,
+    };
+    let first = source.len() - source.trim_start().len();
+    Some(SpecFault::at(first..first + 1, message))
 }
 
 /// The names of the secrets that a file uses. None if it has faults.
@@ -112,10 +138,10 @@ fn connector(root: &Node, secrets: Secrets<'_>, faults: &Faults) -> Option<FileC
 }
 
 fn check_format(file: &Table<'_>) {
-    match file.count("format") {
-        Some(1) => {}
-        Some(_) => file.fault("format must be 1: a newer file needs a newer contactd"),
-        None => file.fault("needs format = 1"),
+    if let Some(format) = file.require("format", "needs format = 1")
+        && format.count().is_some_and(|count| count != 1)
+    {
+        format.fault("must be 1: a newer file needs a newer contactd");
     }
 }
 
@@ -185,6 +211,7 @@ fn about(file: &Table<'_>) -> About {
     About {
         name,
         searches: lines("searches").join(" "),
+        auth_header: lines("auth_header").join(" "),
         built_from: lines("built_from"),
         scopes: lines("scopes"),
         unverified: lines("unverified"),

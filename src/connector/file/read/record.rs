@@ -32,11 +32,18 @@ pub(super) fn search(
         record,
         only_if_empty: table.switch("only_if_empty"),
         optional: table.switch("optional").then(|| format!("search {n}")),
+        if_among: table.get("if_among").and_then(if_among),
         is_exact: table.switch("exact"),
         batch: table.get("batch").and_then(batch),
     };
     check_numbers(&table, &search);
     Some(search)
+}
+
+/// A setting, and the word that it must have.
+fn if_among(field: Field<'_>) -> Option<(String, String)> {
+    let entry = field.only_entry("takes one setting and one word")?;
+    Some((entry.key.to_owned(), entry.value.text()?.to_owned()))
 }
 
 /// A search must be about a number, or show whose records it finds.
@@ -46,7 +53,7 @@ fn check_numbers(table: &Table<'_>, search: &SearchRequest) {
         table.fault("names no number and no phones, so every record would match");
     }
     if search.batch.is_some() && (!search.asks_once() || shows_none) {
-        table.fault("has batch, which needs phones, and numbers.VIEW or texts instead of number.VIEW and text");
+        table.fault("needs phones, and numbers.VIEW or texts instead of number.VIEW and text, for its batch");
     }
 }
 

@@ -5,7 +5,7 @@ use super::super::literal::Language;
 use super::super::name::Site;
 use super::super::plan::{BeforeRequest, EachValue, RequestPlan};
 use super::super::run::MOST_EACH;
-use super::checks::{check_names, check_post};
+use super::checks::{check_names, check_pages, check_post};
 use super::field::TableEntry;
 use super::paging::pager;
 use super::request_parts::RequestReader;
@@ -53,6 +53,7 @@ pub(super) fn request(
     };
     check_post(table, &plan);
     check_names(table, &plan);
+    check_pages(table, &plan);
     Some(plan)
 }
 
@@ -73,10 +74,7 @@ fn list_form(table: &Table<'_>) -> ListForm {
 
 fn each_value(table: &Table<'_>, site: RequestSite) -> Option<EachValue> {
     let field = table.get("for")?;
-    let mut entries = field.open()?.entries();
-    let (Some(entry), None) = (entries.next(), entries.next()) else {
-        return field.reject("takes one name: for.NAME = [ … ]");
-    };
+    let entry = field.only_entry("takes one name: for.NAME = [ … ]")?;
     let Some(items) = entry.value.items() else {
         return entry.value.reject("must be a list of values");
     };
@@ -105,7 +103,14 @@ fn before(
     }
     let (mut requests, mut names) = (Vec::new(), Vec::new());
     let known = [keys::REQUEST, keys::BEFORE];
-    for table in fields.into_iter().filter_map(|field| field.table(&known)) {
+    let last = fields.len().saturating_sub(1);
+    for (n, field) in fields.into_iter().enumerate() {
+        let Some(table) = field.table(&known) else {
+            continue;
+        };
+        if let Some(pages) = table.get("pages").filter(|_| n < last) {
+            pages.fault("is only possible in the last of several requests before another one");
+        }
         let take = take(&table);
         let request = request_before(&table, site, &names, headers);
         names.extend(take.iter().map(|(name, _)| name.clone()));
@@ -120,12 +125,17 @@ fn request_before(
     names: &[String],
     headers: &[TableEntry<'_>],
 ) -> Option<RequestPlan> {
-    let impossible = ["for", "before", "pages"].map(|key| table.get(key));
+    let impossible = ["for", "before", "list", "shape"].map(|key| table.get(key));
     for field in impossible.into_iter().flatten() {
         field.fault("is not possible in a request before another one");
     }
     let request = reader(table, site, names).request(table, headers)?;
+    let request = RequestPlan {
+        pager: table.get("pages").and_then(pager),
+        ..request
+    };
     check_post(table, &request);
+    check_pages(table, &request);
     Some(request)
 }
 

@@ -34,19 +34,38 @@ impl<'n> Field<'n> {
         table.check_keys(keys);
         Some(table)
     }
+
+    /// The entry of a table that must have one; otherwise the message is a fault.
+    pub(super) fn only_entry(self, message: &str) -> Option<TableEntry<'n>> {
+        let mut entries = self.open()?.entries();
+        match (entries.next(), entries.next()) {
+            (Some(entry), None) => Some(entry),
+            _ => self.reject(message),
+        }
+    }
 }
 
 impl<'n> Table<'n> {
     /// Reports every key that is none of these.
     fn check_keys(&self, keys: &[&[Key]]) {
         let known = keys.iter().flat_map(|keys| keys.iter().map(|key| key.0));
-        let known: Vec<&str> = known.collect();
+        let known: Vec<&'static str> = known.collect();
         for entry in self.entries() {
             if !known.contains(&entry.key) {
-                let known = known.join(", ");
-                entry.fault(format!("is not a key of this table; they are {known}"));
+                self.report_unknown(&entry, &known);
             }
         }
+    }
+
+    /// Reports a key with the one that it may stand for, or with all that there are.
+    fn report_unknown(&self, entry: &TableEntry<'_>, known: &[&'static str]) {
+        let mut free = known.iter().filter(|name| !self.has(name));
+        let meant = free.find(|name| is_close(name, entry.key)).copied();
+        let hint = match meant {
+            Some(name) => format!("did you mean {name}?"),
+            None => format!("they are {}", known.join(", ")),
+        };
+        entry.fault_meant(format!("is not a key of this table; {hint}"), meant);
     }
 
     pub(super) fn fault(&self, message: impl Into<String>) {
@@ -162,4 +181,34 @@ impl<'n> Table<'n> {
         let parsed = fields.filter_map(|field| field.parsed(parse(field.text()?)));
         parsed.collect()
     }
+}
+
+/// Whether one word may be a slip of the other.
+fn is_close(one: &str, other: &str) -> bool {
+    if sorted_letters(one) == sorted_letters(other) {
+        return true;
+    }
+    let shorter = one.len().min(other.len());
+    let slips = if shorter <= 4 { 1 } else { 2 };
+    edits(one.as_bytes(), other.as_bytes()) <= slips
+}
+
+fn sorted_letters(word: &str) -> Vec<u8> {
+    let mut letters = word.as_bytes().to_vec();
+    letters.sort_unstable();
+    letters
+}
+
+/// How many letters have to be added, removed or replaced.
+fn edits(one: &[u8], other: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (n, letter) in one.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], n + 1);
+        for (m, found) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != found);
+            diagonal = row[m + 1];
+            row[m + 1] = replaced.min(row[m].min(diagonal) + 1);
+        }
+    }
+    row[other.len()]
 }

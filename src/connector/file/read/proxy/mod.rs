@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::keys;
-use super::super::plan::{About, NumberUse, Plan, RequestPlan, SearchRequest};
+use super::super::plan::{NumberUse, Plan, RequestPlan, SearchRequest};
 use super::super::proxy::ProxyRequest;
 use super::super::tree::{Faults, Node, NodeValue};
 use super::connection::is_own;
@@ -18,6 +18,7 @@ use super::{FileConnector, InputNames, Parts, Secrets, details, whoami};
 use crate::budget::{Quota, Quotas, Scope};
 use crate::connector::path::Path;
 use crate::connector::reply_class::{ReplyClass, ReplyRule, ReplySign};
+use crate::connector::sheet::About;
 use crate::connector::success::{ListForm, ListShape};
 
 mod auth;
@@ -150,6 +151,7 @@ impl ProxyFile<'_> {
             record: item.record,
             only_if_empty: false,
             optional: None,
+            if_among: None,
             is_exact: self.own.switch("exact"),
             batch: None,
             depends,
