@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::{Chain, Pending, pending};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,8 +28,11 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// descriptors left.
 const REST: Duration = Duration::from_millis(100);
 
-/// Connections of one worker.
-pub(super) type Incoming = ReceiverStream<std::io::Result<Connection>>;
+type Accepted = std::io::Result<Connection>;
+
+/// Connections of one worker. It never ends, even if the accept loop does: otherwise the server
+/// could end first, and would be blamed.
+pub(super) type Incoming = Chain<ReceiverStream<Accepted>, Pending<Accepted>>;
 
 /// What accepting connections needs.
 pub(super) struct Gatekeeper {
@@ -111,13 +116,14 @@ async fn accepted(listener: &TcpListener, failed: &mut OncePerMinute) -> (TcpStr
 /// The way of connections to the server of one worker.
 struct Line {
     worker: Worker,
-    ready: mpsc::Sender<std::io::Result<Connection>>,
+    ready: mpsc::Sender<Accepted>,
 }
 
 impl Line {
     fn new(worker: Worker) -> (Self, Incoming) {
         let (ready, incoming) = mpsc::channel(1);
-        (Self { worker, ready }, ReceiverStream::new(incoming))
+        let incoming = ReceiverStream::new(incoming).chain(pending());
+        (Self { worker, ready }, incoming)
     }
 }
 
