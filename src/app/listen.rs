@@ -51,18 +51,18 @@ impl Gatekeeper {
     /// The accepted connections of HTTP/2, for the server of each worker. The port is closed when
     /// the streams are dropped.
     pub(super) fn incoming(self, listener: TcpListener, workers: &[Worker]) -> Vec<Incoming> {
-        let (lines, incoming): (Vec<_>, _) = workers.iter().cloned().map(Line::new).unzip();
+        let (queues, incoming): (Vec<_>, _) = workers.iter().cloned().map(WorkerQueue::new).unzip();
         let (supervisor, end) = (self.supervisor.clone(), CancellationToken::new());
         supervisor.spawn_until(&end.clone(), "the accept loop", async move {
             tokio::select! {
-                () = all_closed(&lines) => end.cancel(),
-                () = self.accept(&listener, &lines) => {}
+                () = all_closed(&queues) => end.cancel(),
+                () = self.accept(&listener, &queues) => {}
             }
         });
         incoming
     }
 
-    async fn accept(&self, listener: &TcpListener, lines: &[Line]) {
+    async fn accept(&self, listener: &TcpListener, queues: &[WorkerQueue]) {
         let crowd = Crowd::new(self.most);
         let (mut failed, mut refused) = (OncePerMinute::default(), OncePerMinute::default());
         loop {
@@ -73,16 +73,16 @@ impl Gatekeeper {
                 });
                 continue;
             };
-            self.hand_over(stream, place, lines);
+            self.hand_over(stream, place, queues);
         }
     }
 
     /// Opens a connection on the worker with the fewest.
-    fn hand_over(&self, stream: TcpStream, place: ConnectionPlace, lines: &[Line]) {
-        let Some(line) = lines.iter().min_by_key(|line| line.worker.load()) else {
+    fn hand_over(&self, stream: TcpStream, place: ConnectionPlace, queues: &[WorkerQueue]) {
+        let Some(queue) = queues.iter().min_by_key(|queue| queue.worker.load()) else {
             return;
         };
-        let (on, ready) = (line.worker.enter(), line.ready.clone());
+        let (on, ready) = (queue.worker.enter(), queue.ready.clone());
         let (tls, longest, http1) = (self.tls.clone(), self.longest, self.http1.clone());
         let work = async move {
             let end = place.end();
@@ -94,7 +94,7 @@ impl Gatekeeper {
                 None => {}
             }
         };
-        self.supervisor.tasks.spawn_on(work, &line.worker.handle);
+        self.supervisor.tasks.spawn_on(work, &queue.worker.handle);
     }
 }
 
@@ -114,12 +114,12 @@ async fn accepted(listener: &TcpListener, failed: &mut OncePerMinute) -> (TcpStr
 }
 
 /// The way of connections to the server of one worker.
-struct Line {
+struct WorkerQueue {
     worker: Worker,
     ready: mpsc::Sender<Accepted>,
 }
 
-impl Line {
+impl WorkerQueue {
     fn new(worker: Worker) -> (Self, Incoming) {
         let (ready, incoming) = mpsc::channel(1);
         let incoming = ReceiverStream::new(incoming).chain(pending());
@@ -128,9 +128,9 @@ impl Line {
 }
 
 /// Returns once no server takes more connections.
-async fn all_closed(lines: &[Line]) {
-    for line in lines {
-        line.ready.closed().await;
+async fn all_closed(queues: &[WorkerQueue]) {
+    for queue in queues {
+        queue.ready.closed().await;
     }
 }
 

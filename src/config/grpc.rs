@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZero, NonZeroU32};
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -117,7 +117,7 @@ impl Grpc {
 const MOST_THREADS: usize = 1024;
 
 fn cores() -> usize {
-    available_parallelism().map_or(1, |cores| cores.get())
+    available_parallelism().map_or(1, NonZero::get)
 }
 
 /// `in_use` are the certificates of a daemon that reloads its settings.
