@@ -34,7 +34,6 @@ pub(super) async fn app(
     dns: &Dns,
     metrics: Metrics,
 ) -> anyhow::Result<App> {
-    phone::warm_up();
     let ports = ports(&config).await?;
     let (metrics, supervisor) = (Arc::new(metrics), Supervisor::default());
     let stop_with_it = supervisor.stop.clone().drop_guard();
@@ -80,6 +79,7 @@ struct Rooms {
 
 impl Rooms {
     fn build(context: &BuildContext<'_>) -> anyhow::Result<Self> {
+        phone::warm_up();
         let tracer = tracer(context)?;
         let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
         let fleet = Fleet::build(context)?;
