@@ -295,10 +295,9 @@ impl<K: Eq + Hash + Copy, T> BoardEntry<K, T> {
 
     /// A later flight may have replaced this one.
     fn remove_from(&self, open: &mut HashMap<K, Flight<T>>) {
-        if open
-            .get(&self.key)
-            .is_some_and(|flight| Arc::ptr_eq(&flight.stage, &self.flight.stage))
-        {
+        let own = &self.flight.stage;
+        let is_own = |flight: &Flight<T>| Arc::ptr_eq(&flight.stage, own);
+        if open.get(&self.key).is_some_and(is_own) {
             open.remove(&self.key);
         }
     }
@@ -366,12 +365,8 @@ impl<T: Clone> Seat<T> {
     /// # Errors
     /// As [`Seat::wait`].
     pub(crate) async fn done(&mut self) -> LoadResult<T> {
-        match self
-            .stage
-            .wait_for(|stage| matches!(stage, Stage::Done(_)))
-            .await
-            .as_deref()
-        {
+        let is_done = |stage: &Stage<T>| matches!(stage, Stage::Done(_));
+        match self.stage.wait_for(is_done).await.as_deref() {
             Ok(Stage::Done(result)) => result.clone(),
             _ => Err(LookupError::Internal),
         }
@@ -379,12 +374,8 @@ impl<T: Clone> Seat<T> {
 
     /// Waits for the main part; `None` if the result came without one.
     pub(crate) async fn early(&mut self) -> Option<T> {
-        match self
-            .stage
-            .wait_for(|stage| !matches!(stage, Stage::Waiting))
-            .await
-            .as_deref()
-        {
+        let has_part = |stage: &Stage<T>| !matches!(stage, Stage::Waiting);
+        match self.stage.wait_for(has_part).await.as_deref() {
             Ok(Stage::Early(part)) => Some(part.clone()),
             _ => None,
         }

@@ -68,6 +68,16 @@ struct LeaseScripts {
     release: Script,
 }
 
+impl Default for LeaseScripts {
+    fn default() -> Self {
+        Self {
+            acquire: user::script(ACQUIRE),
+            renew: user::script(RENEW),
+            release: user::script(RELEASE),
+        }
+    }
+}
+
 impl fmt::Debug for Leases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leases")
@@ -113,14 +123,9 @@ impl Leases {
     /// Leases over a link. They are given back in tasks of `tasks`.
     #[must_use]
     pub fn new(link: Link, tasks: TaskTracker) -> Self {
-        let scripts = LeaseScripts {
-            acquire: user::script(ACQUIRE),
-            renew: user::script(RENEW),
-            release: user::script(RELEASE),
-        };
         Self {
             link,
-            scripts: Arc::new(scripts),
+            scripts: Arc::default(),
             tasks,
         }
     }
@@ -128,23 +133,9 @@ impl Leases {
     /// Requests the lease of a question under a credential, within the link's timeout. A call pop
     /// takes it from background work, which costs one more load.
     pub async fn acquire(&self, question: &QuestionKey, auth: AuthTag, lane: Lane) -> Acquired {
-        let names = self.link.names();
-        let user = question.user();
-        let suffix = format!("l:{}:{}", hex(&question.to_bytes()), hex(&auth.to_bytes()));
-        let keys = [names.of_user(user, &suffix), user::index_key(names, user)];
-        let (link, scripts) = (self.link.clone(), Arc::clone(&self.scripts));
-        let mut token = token();
-        token[0] = u8::from(lane == Lane::CallPop);
-        let holding = Arc::new(Holding {
-            link,
-            scripts,
-            keys,
-            suffix,
-            token,
-        });
         // Held from the first moment: a caller that leaves before the answer may have got it.
         let mut lease = Lease {
-            holding,
+            holding: Arc::new(self.holding(question, auth, lane)),
             tasks: self.tasks.clone(),
             held: true,
         };
@@ -158,6 +149,21 @@ impl Leases {
             Ok(true) => Acquired::Lease(lease),
             Ok(false) => Acquired::Held,
             Err(_) => Acquired::Unavailable,
+        }
+    }
+
+    /// What a lease has in Redis: its keys, and a token of its own.
+    fn holding(&self, question: &QuestionKey, auth: AuthTag, lane: Lane) -> Holding {
+        let (names, user) = (self.link.names(), question.user());
+        let suffix = format!("l:{}:{}", hex(&question.to_bytes()), hex(&auth.to_bytes()));
+        let mut token = token();
+        token[0] = u8::from(lane == Lane::CallPop);
+        Holding {
+            link: self.link.clone(),
+            scripts: Arc::clone(&self.scripts),
+            keys: [names.of_user(user, &suffix), user::index_key(names, user)],
+            suffix,
+            token,
         }
     }
 }
@@ -182,6 +188,14 @@ impl Lease {
     }
 }
 
+/// Whether another attempt may succeed.
+fn is_passing(error: &LinkError) -> bool {
+    matches!(
+        error,
+        LinkError::Down | LinkError::Broken | LinkError::Timeout
+    )
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.held {
@@ -197,9 +211,7 @@ impl Holding {
     async fn release(&self) {
         for _ in 0..TRIES {
             match self.run(&self.scripts.release).await {
-                Err(LinkError::Down | LinkError::Broken | LinkError::Timeout) => {
-                    sleep(BETWEEN).await;
-                }
+                Err(error) if is_passing(&error) => sleep(BETWEEN).await,
                 _ => return,
             }
         }
@@ -207,12 +219,7 @@ impl Holding {
 
     async fn run(&self, script: &Script) -> Result<bool, LinkError> {
         let life = millis(LIFE);
-        self.link
-            .script(
-                script,
-                &self.keys,
-                &[&self.token, &life, self.suffix.as_bytes()],
-            )
-            .await
+        let args: [&[u8]; 3] = [&self.token, &life, self.suffix.as_bytes()];
+        self.link.script(script, &self.keys, &args).await
     }
 }

@@ -51,10 +51,8 @@ impl Backoff {
 
     /// The CRM was asked, and did not say.
     pub(super) fn failed(&self, auth: AuthTag, now: Timestamp) {
-        let wait = self
-            .0
-            .get(&auth)
-            .map_or(FIRST, |failed| (failed.wait * 2).min(LONGEST));
+        let before = self.0.get(&auth);
+        let wait = before.map_or(FIRST, |failed| (failed.wait * 2).min(LONGEST));
         self.0.insert(auth, FailedWhoAmI { wait, at: now });
     }
 

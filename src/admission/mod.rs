@@ -165,7 +165,7 @@ impl Admissions {
 
     /// Stores in Redis that the CRM refused the credential at `refused`. Returns whether that
     /// succeeded; true without Redis. The other replicas' memory is updated by
-    /// `cache::Event::Revoke`.
+    /// `cache::ReplicaEvent::Revoke`.
     pub async fn revoke_elsewhere(&self, auth: AuthTag, refused: Timestamp) -> bool {
         let Some(shared) = &self.shared else {
             return true;
@@ -299,15 +299,20 @@ impl Admissions {
         if known.first() == Some(&identity) {
             return;
         }
-        let others = known.iter().filter(|known| **known != identity);
-        let latest = std::iter::once(&identity).chain(others.take(IDENTITIES - 1));
-        self.identities.insert(user, latest.copied().collect());
+        self.identities.insert(user, latest(identity, &known));
     }
 
     fn judge(&self, asked: Timestamp, identity: Identity) -> Option<Credential> {
         let age = self.clock.now().since(asked);
         Credential::judge(identity, age, *self.config.read())
     }
+}
+
+/// An identity before the others that were known, the latest ones first.
+fn latest(identity: Identity, known: &[Identity]) -> Arc<[Identity]> {
+    let others = known.iter().filter(|known| **known != identity);
+    let latest = std::iter::once(&identity).chain(others.take(IDENTITIES - 1));
+    latest.copied().collect()
 }
 
 #[cfg(test)]

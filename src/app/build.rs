@@ -6,12 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use super::build_context::BuildContext;
 use super::fleet::{self, Fleet};
 use super::runtime::CrmRuntime;
-use super::site::Site;
 use super::supervisor::Supervisor;
 use super::workers::Workers;
 use super::{App, Daemon, Ports};
@@ -36,50 +34,31 @@ pub(super) async fn app(
     dns: &Dns,
     metrics: Metrics,
 ) -> anyhow::Result<App> {
-    phone::warm_up();
-    let ports = Ports {
-        grpc: bind(config.grpc.listen, "grpc.listen").await?,
-        ops: bind(config.ops.listen, "ops.listen").await?,
-    };
+    let ports = ports(&config).await?;
     let (metrics, supervisor) = (Arc::new(metrics), Supervisor::default());
     let stop_with_it = supervisor.stop.clone().drop_guard();
-    let site = Site {
-        config: &config,
-        clock: &clock,
-        metrics: &metrics,
-        supervisor: &supervisor,
-        loads: TaskTracker::new(),
-        stopping: CancellationToken::new(),
-    };
-    let tracer = tracer(&site)?;
-    let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
-    let fleet = Fleet::build(&site)?;
-    let resolver = Resolver::new(config.resolver, fleet.deps(&site, crm.handle()));
-    let platforms = platforms(&site, &fleet, dns)?;
+    let context = BuildContext::new(&config, &clock, &metrics, &supervisor);
+    let rooms = Rooms::build(&context)?;
+    let platforms = platforms(&context, &rooms.fleet, dns)?;
     let logins = house_logins(&config, &platforms);
-    let api = Arc::new(api(&site, resolver.clone(), platforms, tracer.clone())?);
-    let clients = Clients::new(&config.grpc.clients, config.grpc.needs_certificates());
-    let (gate, http) = fronts(&site, &api, clients.clone());
-    let tls = encryption(&site)?;
-    let reload = fleet.reload(clients, tls.clone(), logins);
-    fleet.listen(&supervisor);
-    let ready = Arc::new(AtomicBool::new(true));
-    let pages = pages(&site, &fleet, resolver, &ready);
-    let Site {
-        loads, stopping, ..
-    } = site;
+    let api = Arc::new(rooms.api(&context, platforms)?);
+    let (clients, gate, http) = fronts(&context, &api);
+    let tls = encryption(&context)?;
+    let reload = rooms.fleet.reload(clients, tls.clone(), logins);
+    rooms.fleet.listen(&supervisor);
+    let (pages, ready) = rooms.pages(&context);
     let daemon = Daemon {
         gate,
         http,
         tls,
         pages,
         ready,
-        loads,
-        stopping,
+        loads: context.loads,
+        stopping: context.stopping,
         stop_with_it,
-        tracer,
-        log: fleet.log(),
-        crm,
+        tracer: rooms.tracer,
+        log: rooms.fleet.log(),
+        crm: rooms.crm,
         workers: workers(&config)?,
         supervisor,
         config,
@@ -89,6 +68,71 @@ pub(super) async fn app(
         service: ContactRpc::new(api),
         reload,
         daemon,
+    })
+}
+
+/// The rooms below the fronts.
+struct Rooms {
+    tracer: Tracer,
+    crm: CrmRuntime,
+    fleet: Fleet,
+    resolver: Resolver,
+}
+
+impl Rooms {
+    fn build(context: &BuildContext<'_>) -> anyhow::Result<Self> {
+        phone::warm_up();
+        let tracer = tracer(context)?;
+        let crm = CrmRuntime::start().context("the threads for CRM calls cannot be started")?;
+        let fleet = Fleet::build(context)?;
+        let deps = fleet.deps(context, crm.handle());
+        Ok(Self {
+            tracer,
+            crm,
+            resolver: Resolver::new(context.config.resolver, deps),
+            fleet,
+        })
+    }
+
+    fn api(
+        &self,
+        context: &BuildContext<'_>,
+        platforms: Vec<Platform>,
+    ) -> anyhow::Result<ContactApi> {
+        Ok(ContactApi::new(
+            self.resolver.clone(),
+            platforms,
+            context.config.withheld.clone(),
+            context.supervisor.tasks.clone(),
+            Arc::clone(context.metrics),
+            self.tracer.clone(),
+            NumberHasher::new(fleet::log_key(context.config)?),
+        ))
+    }
+
+    /// The operations port, the task that records its plots, and whether the daemon is ready.
+    fn pages(&self, context: &BuildContext<'_>) -> (OpsServer, Arc<AtomicBool>) {
+        let ready = Arc::new(AtomicBool::new(true));
+        let stats = self.fleet.live_stats(context.config);
+        let pages = OpsServer::new(
+            Arc::clone(context.metrics),
+            self.resolver.clone(),
+            Arc::clone(&ready),
+            Arc::new(move || stats.now()),
+        );
+        let record = pages.record();
+        context
+            .supervisor
+            .spawn("the record of the status page", record);
+        (pages, ready)
+    }
+}
+
+/// Binds both ports, so that a taken one is found before anything is built.
+async fn ports(config: &Config) -> anyhow::Result<Ports> {
+    Ok(Ports {
+        grpc: bind(config.grpc.listen, "grpc.listen").await?,
+        ops: bind(config.ops.listen, "ops.listen").await?,
     })
 }
 
@@ -103,53 +147,41 @@ fn workers(config: &Config) -> anyhow::Result<Workers> {
     workers.context("the threads for connections cannot be started")
 }
 
-fn tracer(site: &Site<'_>) -> anyhow::Result<Tracer> {
-    let tracer = |tracing| Tracer::new(tracing, site.metrics.trace_exporter_up.gauge());
-    let tracer = site.config.tracing.as_ref().map(tracer).transpose();
+fn tracer(context: &BuildContext<'_>) -> anyhow::Result<Tracer> {
+    let tracer = |tracing| Tracer::new(tracing, context.metrics.trace_exporter_up.gauge());
+    let tracer = context.config.tracing.as_ref().map(tracer).transpose();
     Ok(tracer.context("tracing.otlp_endpoint")?.unwrap_or_default())
 }
 
-fn api(
-    site: &Site<'_>,
-    resolver: Resolver,
-    platforms: Vec<Platform>,
-    tracer: Tracer,
-) -> anyhow::Result<ContactApi> {
-    Ok(ContactApi::new(
-        resolver,
-        platforms,
-        site.config.withheld.clone(),
-        site.supervisor.tasks.clone(),
-        Arc::clone(site.metrics),
-        tracer,
-        NumberHasher::new(fleet::log_key(site.config)?),
-    ))
-}
-
 /// What stands before the methods on each wire, with the same limits for both.
-fn fronts(site: &Site<'_>, api: &Arc<ContactApi>, clients: Clients) -> (CallGate, HttpFront) {
-    let grpc = &site.config.grpc;
+fn fronts(context: &BuildContext<'_>, api: &Arc<ContactApi>) -> (Clients, CallGate, HttpFront) {
+    let grpc = &context.config.grpc;
+    let clients = Clients::new(&grpc.clients, grpc.needs_certificates());
     let (calls, jobs) = (grpc.max_in_flight, grpc.max_prefetch_jobs);
-    let (local, metrics) = (grpc.local_clients(), Arc::clone(site.metrics));
-    let limits = ClientLimits::new(clients, local, calls, jobs, metrics);
+    let (local, metrics) = (grpc.local_clients(), Arc::clone(context.metrics));
+    let limits = ClientLimits::new(clients.clone(), local, calls, jobs, metrics);
     let gate = CallGate::new(limits.clone(), grpc.max_connections);
-    (gate, HttpFront::new(Arc::clone(api), limits))
+    (clients, gate, HttpFront::new(Arc::clone(api), limits))
 }
 
-fn platforms(site: &Site<'_>, fleet: &Fleet, dns: &Dns) -> anyhow::Result<Vec<Platform>> {
+fn platforms(
+    context: &BuildContext<'_>,
+    fleet: &Fleet,
+    dns: &Dns,
+) -> anyhow::Result<Vec<Platform>> {
     let clients = HttpClients::new(dns).context("TLS for CRM calls cannot be set up")?;
     let platform = |connector: &ConnectorConfig| {
         let crm = CrmClient::new(
             clients.egress(connector.base_url.is_some()),
-            site.config.limits,
-            fleet.budget(site, connector),
-            Arc::clone(site.clock),
-            site.metrics,
+            context.config.limits,
+            fleet.budget(context, connector),
+            Arc::clone(context.clock),
+            context.metrics,
             connector,
         );
         Platform::new(connector.clone(), crm, fleet.keys.clone())
     };
-    Ok(site.config.connectors.iter().map(platform).collect())
+    Ok(context.config.connectors.iter().map(platform).collect())
 }
 
 /// The logins of the house, by connector. Logs which are in use, and for whom.
@@ -174,28 +206,15 @@ fn house_logins(config: &Config, platforms: &[Platform]) -> Vec<(String, HouseLo
 }
 
 /// The TLS of connections, and the task that watches the certificates.
-fn encryption(site: &Site<'_>) -> Result<Option<Tls>, tls::Error> {
-    let Some(files) = &site.config.grpc.tls else {
+fn encryption(context: &BuildContext<'_>) -> Result<Option<Tls>, tls::Error> {
+    let Some(files) = &context.config.grpc.tls else {
         return Ok(None);
     };
-    let tls = Tls::load(files, Arc::clone(site.clock))?;
-    let expires = site.metrics.tls_certificate_expires.gauge();
-    let watch = tls::Watch::new(tls.clone(), Arc::clone(site.clock), expires);
-    site.supervisor
+    let tls = Tls::load(files, Arc::clone(context.clock))?;
+    let expires = context.metrics.tls_certificate_expires.gauge();
+    let watch = tls::Watch::new(tls.clone(), Arc::clone(context.clock), expires);
+    context
+        .supervisor
         .spawn("the watch over certificates", watch.run());
     Ok(Some(tls))
-}
-
-/// The operations port, and the task that records its plots.
-fn pages(site: &Site<'_>, fleet: &Fleet, resolver: Resolver, ready: &Arc<AtomicBool>) -> OpsServer {
-    let stats = fleet.live_stats(site.config);
-    let pages = OpsServer::new(
-        Arc::clone(site.metrics),
-        resolver,
-        Arc::clone(ready),
-        Arc::new(move || stats.now()),
-    );
-    site.supervisor
-        .spawn("the record of the status page", pages.record());
-    pages
 }

@@ -122,11 +122,9 @@ impl State {
 
     /// The number of connections from there, of known clients or of strangers.
     fn count(&self, network: IpAddr, known: bool) -> usize {
-        self.networks.get(&network).map_or(0, |open| {
-            open.values()
-                .filter(|open| open.origin.is_known() == known)
-                .count()
-        })
+        let open = self.networks.get(&network).into_iter();
+        let open = open.flat_map(HashMap::values);
+        open.filter(|open| open.origin.is_known() == known).count()
     }
 
     /// The idle connection that has been silent for longest, of the address with the most of them,

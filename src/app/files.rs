@@ -11,8 +11,7 @@ const OTHERS: u64 = 128;
 pub(super) fn warning(config: &Config) -> Option<String> {
     let given = getrlimit(Resource::Nofile).current?;
     let (connections, loads) = (config.grpc.max_connections, config.resolver.max_loads);
-    let needed =
-        OTHERS.saturating_add(u64::try_from(connections.saturating_add(loads)).unwrap_or(u64::MAX));
+    let needed = files(connections.saturating_add(loads)).saturating_add(OTHERS);
     (given < needed).then(|| {
         format!(
             "at most {given} files may be open here, and the settings may need {needed}: {connections} connections of \
@@ -20,4 +19,8 @@ pub(super) fn warning(config: &Config) -> Option<String> {
              grpc.max_connections or grpc.max_in_flight"
         )
     })
+}
+
+fn files(connections: usize) -> u64 {
+    u64::try_from(connections).unwrap_or(u64::MAX)
 }

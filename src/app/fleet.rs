@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::budgets::Budgets;
+use super::build_context::BuildContext;
 use super::ceiling;
 use super::live_stats::LiveStats;
 use super::log_follower::LogFollower;
 use super::reload::{Reload, admissions_config};
-use super::site::Site;
 use super::supervisor::Supervisor;
 use crate::admission::Admissions;
 use crate::budget::{self, Budget, SharedQuota};
@@ -56,38 +56,26 @@ struct SharedRedis {
 }
 
 impl Fleet {
-    pub(super) fn build(site: &Site<'_>) -> anyhow::Result<Self> {
-        let config = site.config;
+    pub(super) fn build(context: &BuildContext<'_>) -> anyhow::Result<Self> {
+        let config = context.config;
         let (secret, prefix) = match &config.redis {
             Some(redis) => (derive_secret(redis), redis.key_prefix.clone()),
             None => (random_secret()?, KeyPrefix::default()),
         };
-        let shared = config
-            .redis
-            .as_ref()
-            .map(|redis| SharedRedis::connect(redis, site))
-            .transpose()?;
-        let memory = MemoryCache::new(config.memory, config.ages, Arc::clone(site.clock));
-        let tier = shared.as_ref().map(|shared| SharedTier {
-            redis: RedisTier::new(shared.link.clone(), shared.reads.clone())
-                .sealed(config.redis_keys.clone()),
-            log: shared.log.clone(),
-            time: shared.time.clone(),
-            tasks: site.supervisor.tasks.clone(),
-        });
-        let (names, clock) = (KeyNames::new(prefix, &secret), Arc::clone(site.clock));
+        let shared = match &config.redis {
+            Some(redis) => Some(SharedRedis::connect(redis, context)?),
+            None => None,
+        };
+        let clock = || Arc::clone(context.clock);
+        let memory = MemoryCache::new(config.memory, config.ages, clock());
+        let tier = shared.as_ref().map(|shared| shared.tier(context));
+        let names = KeyNames::new(prefix, &secret);
+        let admissions = admissions_config(config);
+        let of_admissions = shared.as_ref().map(SharedRedis::for_admissions);
         Ok(Self {
             keys: KeyMaker::new(secret.for_keys()),
-            cache: TieredCache::new(memory, tier, names, clock, site.metrics),
-            admissions: Admissions::new(
-                admissions_config(config),
-                Arc::clone(site.clock),
-                shared.clone().map(
-                    |SharedRedis {
-                         link, reads, time, ..
-                     }| (link, reads, time),
-                ),
-            ),
+            cache: TieredCache::new(memory, tier, names, clock(), context.metrics),
+            admissions: Admissions::new(admissions, clock(), of_admissions),
             shared,
             budgets: Arc::default(),
             replicas: Arc::new(AtomicU32::new(1)),
@@ -95,35 +83,26 @@ impl Fleet {
     }
 
     /// The budget of one connector.
-    pub(super) fn budget(&self, site: &Site<'_>, connector: &ConnectorConfig) -> Arc<Budget> {
-        let (config, tasks) = (site.config, &site.supervisor.tasks);
-        let shared = self
-            .shared
-            .as_ref()
-            .map(|shared| SharedQuota::new(shared.link.clone(), &connector.name, tasks.clone()));
-        let budgets = budget::BudgetConfig {
-            call_timeout: config.limits.call_timeout + budget::STALE,
-            admitted: config.admitted,
-            replicas: config.replicas,
-            is_past_known: config.are_crms_new,
-        };
+    pub(super) fn budget(
+        &self,
+        context: &BuildContext<'_>,
+        connector: &ConnectorConfig,
+    ) -> Arc<Budget> {
+        let name = &connector.name;
+        let tasks = || context.supervisor.tasks.clone();
+        let shared = self.shared.as_ref();
+        let shared = shared.map(|shared| SharedQuota::new(shared.link.clone(), name, tasks()));
         let budget = Arc::new(Budget::new(
             connector.quotas,
-            &budgets,
-            &connector.name,
-            site.metrics,
+            &budget_config(context.config),
+            name,
+            context.metrics,
             shared.as_ref(),
         ));
-        self.budgets
-            .lock()
-            .push((connector.name.clone(), Arc::clone(&budget)));
-        let swept = Arc::clone(&budget);
-        site.supervisor.spawn("the sweep of quotas", async move {
-            loop {
-                clock::sleep(SWEEP).await;
-                swept.sweep();
-            }
-        });
+        let named = (name.clone(), Arc::clone(&budget));
+        self.budgets.lock().push(named);
+        let sweep = sweep(Arc::clone(&budget));
+        context.supervisor.spawn("the sweep of quotas", sweep);
         budget
     }
 
@@ -157,18 +136,18 @@ impl Fleet {
     }
 
     /// What the resolver depends on. Its loads run on `runtime`.
-    pub(super) fn deps(&self, site: &Site<'_>, runtime: Handle) -> Deps {
-        let leases = |shared: &SharedRedis| Leases::new(shared.link.clone(), site.loads.clone());
+    pub(super) fn deps(&self, context: &BuildContext<'_>, runtime: Handle) -> Deps {
+        let leases = |shared: &SharedRedis| Leases::new(shared.link.clone(), context.loads.clone());
         Deps {
-            clock: Arc::clone(site.clock),
+            clock: Arc::clone(context.clock),
             keys: self.keys.clone(),
             cache: self.cache.clone(),
             admissions: self.admissions.clone(),
             leases: self.shared.as_ref().map(leases),
-            tasks: site.loads.clone(),
+            tasks: context.loads.clone(),
             runtime,
-            stopping: site.stopping.clone(),
-            metrics: Arc::clone(site.metrics),
+            stopping: context.stopping.clone(),
+            metrics: Arc::clone(context.metrics),
         }
     }
 
@@ -194,15 +173,47 @@ impl Fleet {
     }
 }
 
+fn budget_config(config: &Config) -> budget::BudgetConfig {
+    budget::BudgetConfig {
+        call_timeout: config.limits.call_timeout + budget::STALE,
+        admitted: config.admitted,
+        replicas: config.replicas,
+        is_past_known: config.are_crms_new,
+    }
+}
+
+/// Drops what a budget no longer needs, from time to time.
+async fn sweep(budget: Arc<Budget>) {
+    loop {
+        clock::sleep(SWEEP).await;
+        budget.sweep();
+    }
+}
+
 impl SharedRedis {
+    /// The tier of the cache that replicas share.
+    fn tier(&self, context: &BuildContext<'_>) -> SharedTier {
+        let redis = RedisTier::new(self.link.clone(), self.reads.clone());
+        SharedTier {
+            redis: redis.sealed(context.config.redis_keys.clone()),
+            log: self.log.clone(),
+            time: self.time.clone(),
+            tasks: context.supervisor.tasks.clone(),
+        }
+    }
+
+    fn for_admissions(&self) -> (Link, Reads, RedisTime) {
+        (self.link.clone(), self.reads.clone(), self.time.clone())
+    }
+
     /// Starts to connect. The Redis keeper maintains the connection.
-    fn connect(redis: &redis_link::LinkConfig, site: &Site<'_>) -> anyhow::Result<Self> {
-        let (link, keeper) = Link::new(redis, signals(site.metrics)).context("section redis")?;
-        site.supervisor.spawn("the Redis keeper", keeper.run());
+    fn connect(redis: &redis_link::LinkConfig, context: &BuildContext<'_>) -> anyhow::Result<Self> {
+        let (link, keeper) = Link::new(redis, signals(context.metrics)).context("section redis")?;
+        context.supervisor.spawn("the Redis keeper", keeper.run());
         Ok(Self {
-            reads: Reads::new(link.clone(), site.supervisor.tasks.clone()),
+            reads: Reads::new(link.clone(), context.supervisor.tasks.clone()),
             log: InvalidationLog::new(link.clone()),
-            time: RedisTime::new(Arc::clone(site.clock)),
+            time: RedisTime::new(Arc::clone(context.clock)),
             link,
         })
     }

@@ -1,9 +1,12 @@
 //! How connections are accepted: counted, and each opened on the thread with the fewest. Its first
 //! bytes decide which server takes it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::{Chain, Pending, pending};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,8 +25,12 @@ use crate::tls::Tls;
 /// descriptors left.
 const REST: Duration = Duration::from_millis(100);
 
-/// Connections of one worker.
-pub(super) type Incoming = ReceiverStream<std::io::Result<Connection>>;
+type Accepted = std::io::Result<Connection>;
+
+/// Connections of one worker. It never ends, even if the accept loop does: otherwise the server
+/// could end first, and would be blamed.
+pub(super) type Incoming = Chain<ReceiverStream<Accepted>, Pending<Accepted>>;
+
 /// What accepting connections needs.
 pub(super) struct Gatekeeper {
     pub(super) tls: Option<Tls>,
@@ -41,39 +48,30 @@ impl Gatekeeper {
     /// The accepted connections of HTTP/2, for the server of each worker. The port is closed when
     /// the streams are dropped.
     pub(super) fn incoming(self, listener: TcpListener, workers: &[Worker]) -> Vec<Incoming> {
-        let (lines, incoming): (Vec<_>, _) = workers.iter().cloned().map(Line::new).unzip();
+        let (queues, incoming): (Vec<_>, _) = workers.iter().cloned().map(WorkerQueue::new).unzip();
         let (supervisor, end) = (self.supervisor.clone(), CancellationToken::new());
         supervisor.spawn_until(&end.clone(), "the accept loop", async move {
             tokio::select! {
-                () = all_closed(&lines) => end.cancel(),
-                () = self.accept(&listener, &lines) => {}
+                () = all_closed(&queues) => end.cancel(),
+                () = self.accept(&listener, &queues) => {}
             }
         });
         incoming
     }
 
-    async fn accept(&self, listener: &TcpListener, lines: &[Line]) {
+    async fn accept(&self, listener: &TcpListener, queues: &[WorkerQueue]) {
         let crowd = Crowd::new(self.most);
         let opener = Arc::new(Opener::new(self.tls.clone(), self.longest));
         let (mut failed, mut refused) = (OncePerMinute::default(), OncePerMinute::default());
         loop {
-            let (stream, from) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    failed.log(
-                        || tracing::warn!(%error, "connections cannot be accepted on grpc.listen"),
-                    );
-                    clock::sleep(REST).await;
-                    continue;
-                }
-            };
+            let (stream, from) = accepted(listener, &mut failed).await;
             let Some(place) = crowd.enter(from.ip()) else {
                 refused.log(|| {
                     tracing::warn!("connections are refused: grpc.max_connections is reached");
                 });
                 continue;
             };
-            self.hand_over(stream, place, &opener, lines);
+            self.hand_over(stream, place, &opener, queues);
         }
     }
 
@@ -83,12 +81,12 @@ impl Gatekeeper {
         stream: TcpStream,
         place: ConnectionPlace,
         opener: &Arc<Opener>,
-        lines: &[Line],
+        queues: &[WorkerQueue],
     ) {
-        let Some(line) = lines.iter().min_by_key(|line| line.worker.load()) else {
+        let Some(queue) = queues.iter().min_by_key(|queue| queue.worker.load()) else {
             return;
         };
-        let (on, ready) = (line.worker.enter(), line.ready.clone());
+        let (on, ready) = (queue.worker.enter(), queue.ready.clone());
         let (opener, http1) = (Arc::clone(opener), self.http1.clone());
         let work = async move {
             let end = place.end();
@@ -100,26 +98,42 @@ impl Gatekeeper {
                 None => {}
             }
         };
-        self.supervisor.tasks.spawn_on(work, &line.worker.handle);
+        self.supervisor.tasks.spawn_on(work, &queue.worker.handle);
+    }
+}
+
+/// The next connection, however often accepting one fails before it.
+async fn accepted(listener: &TcpListener, failed: &mut OncePerMinute) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                let warn =
+                    || tracing::warn!(%error, "connections cannot be accepted on grpc.listen");
+                failed.log(warn);
+                clock::sleep(REST).await;
+            }
+        }
     }
 }
 
 /// The way of connections to the server of one worker.
-struct Line {
+struct WorkerQueue {
     worker: Worker,
-    ready: mpsc::Sender<std::io::Result<Connection>>,
+    ready: mpsc::Sender<Accepted>,
 }
 
-impl Line {
+impl WorkerQueue {
     fn new(worker: Worker) -> (Self, Incoming) {
         let (ready, incoming) = mpsc::channel(1);
-        (Self { worker, ready }, ReceiverStream::new(incoming))
+        let incoming = ReceiverStream::new(incoming).chain(pending());
+        (Self { worker, ready }, incoming)
     }
 }
 
 /// Returns once no server takes more connections.
-async fn all_closed(lines: &[Line]) {
-    for line in lines {
-        line.ready.closed().await;
+async fn all_closed(queues: &[WorkerQueue]) {
+    for queue in queues {
+        queue.ready.closed().await;
     }
 }

@@ -21,19 +21,25 @@ pub(super) struct LiveStats {
 impl LiveStats {
     pub(super) fn now(&self) -> LiveView {
         LiveView {
-            connectors: self
-                .budgets
-                .iter()
-                .map(|(name, budget)| quota(name, budget))
-                .collect(),
+            connectors: self.quotas(),
             redis: self.link.as_ref().map(|link| redis(link.state())),
-            replicas: self
-                .link
-                .as_ref()
-                .map(|_| self.replicas.load(Ordering::Relaxed)),
+            replicas: self.replicas(),
             memory_limit: self.memory_limit,
             memory_ceiling: self.memory_ceiling,
         }
+    }
+}
+
+impl LiveStats {
+    fn quotas(&self) -> Vec<QuotaView> {
+        let budgets = self.budgets.iter();
+        budgets.map(|(name, budget)| quota(name, budget)).collect()
+    }
+
+    /// How many replicas run, if Redis can report it.
+    fn replicas(&self) -> Option<u32> {
+        let count = self.link.as_ref().map(|_| &self.replicas);
+        count.map(|count| count.load(Ordering::Relaxed))
     }
 }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::budgets::Budgets;
 use crate::admission::Admissions;
 use crate::budget::Replicas;
-use crate::cache::{self, Event, PollResult, TieredCache};
+use crate::cache::{self, PollResult, ReplicaEvent, TieredCache};
 use crate::clock;
 use crate::redis_link::RedisTime;
 
@@ -45,7 +45,7 @@ impl LogFollower {
             };
             if !ever_read {
                 // Memory may already contain what was forgotten before the log was first read.
-                self.cache.apply(&Event::Lost);
+                self.cache.apply(&ReplicaEvent::Lost);
             }
             (ever_read, failed) = (true, false);
             wait = if polled.more { Duration::ZERO } else { LISTEN };
@@ -80,16 +80,16 @@ impl LogFollower {
         }
     }
 
-    fn apply_to_admissions(&self, event: &Event) {
+    fn apply_to_admissions(&self, event: &ReplicaEvent) {
         let admissions = &self.admissions;
         match event {
-            Event::Revoke(auth) => admissions.revoke_here(*auth),
-            Event::InvalidateUser(user) => admissions.invalidate_user_here(*user),
-            Event::Lost => admissions.clear_here(),
-            Event::InvalidateNumber(..)
-            | Event::InvalidateNumbers(_)
-            | Event::Replaced(..)
-            | Event::ReplacedMany(..) => {}
+            ReplicaEvent::Revoke(auth) => admissions.revoke_here(*auth),
+            ReplicaEvent::InvalidateUser(user) => admissions.invalidate_user_here(*user),
+            ReplicaEvent::Lost => admissions.clear_here(),
+            ReplicaEvent::InvalidateNumber(..)
+            | ReplicaEvent::InvalidateNumbers(_)
+            | ReplicaEvent::Replaced(..)
+            | ReplicaEvent::ReplacedMany(..) => {}
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::trace::Tracer;
 
 mod budgets;
 mod build;
+mod build_context;
 mod ceiling;
 mod connection;
 mod crowd;
@@ -37,7 +38,6 @@ mod reload;
 mod run;
 mod runtime;
 mod server;
-mod site;
 mod supervisor;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
-use tokio::task::JoinHandle;
+use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::server::HealthReporter;
@@ -32,6 +33,16 @@ struct Serving {
     calls: Vec<JoinHandle<Result<(), tonic::transport::Error>>>,
     /// The connections of HTTP/1.1.
     http1: TaskTracker,
+}
+
+impl Serving {
+    /// Waits for the last call.
+    async fn ended(self) -> Result<Result<(), tonic::transport::Error>, JoinError> {
+        let served = try_join_all(self.calls).await;
+        self.http1.close();
+        self.http1.wait().await;
+        served.map(|served| served.into_iter().collect())
+    }
 }
 
 impl App {
@@ -66,17 +77,10 @@ impl App {
 impl Daemon {
     /// Opens both ports.
     async fn serve(&self, ports: Ports, service: ContactRpc) -> anyhow::Result<Serving> {
-        let limits = &self.config.grpc;
-        let age = limits.max_connection_age;
+        let age = self.config.grpc.max_connection_age;
         let find = service.find_first(&self.gate);
         let (health, routes) = routes(service, &self.gate, self.http.clone(), age).await?;
-        for warning in limits
-            .warnings()
-            .into_iter()
-            .chain(files::warning(&self.config))
-        {
-            tracing::warn!("{warning}");
-        }
+        self.warn();
         let drain = self.supervisor.stop.child_token();
         let http1 = Http1 {
             front: self.http.clone(),
@@ -85,17 +89,8 @@ impl Daemon {
             open: TaskTracker::new(),
         };
         let open = http1.open.clone();
-        let gatekeeper = Gatekeeper {
-            http1,
-            tls: self.tls.clone(),
-            most: limits.max_connections,
-            longest: limits
-                .max_connection_age
-                .saturating_add(limits.max_connection_age_grace),
-            supervisor: self.supervisor.clone(),
-        };
         let workers = self.workers.each();
-        let incoming = gatekeeper.incoming(ports.grpc, workers);
+        let incoming = self.gatekeeper(http1).incoming(ports.grpc, workers);
         let serve = |(worker, incoming): (&Worker, _)| {
             let serving = server(age)
                 .layer(find.clone())
@@ -106,19 +101,41 @@ impl Daemon {
                 .spawn_until_on(runtime, &drain, part, serving)
         };
         let calls = workers.iter().zip(incoming).map(serve).collect();
-        let stop = self.supervisor.stop.clone();
-        let pages = self
-            .pages
-            .clone()
-            .serve(ports.ops, stop.clone().cancelled_owned());
-        self.supervisor
-            .spawn_until(&stop, "the operations server", pages);
+        self.serve_pages(ports.ops);
         Ok(Serving {
             health,
             drain,
             calls,
             http1: open,
         })
+    }
+
+    /// Logs what works, but may not be intended.
+    fn warn(&self) {
+        let warnings = self.config.grpc.warnings().into_iter();
+        for warning in warnings.chain(files::warning(&self.config)) {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    fn gatekeeper(&self, http1: Http1) -> Gatekeeper {
+        let limits = &self.config.grpc;
+        let (age, grace) = (limits.max_connection_age, limits.max_connection_age_grace);
+        Gatekeeper {
+            http1,
+            tls: self.tls.clone(),
+            most: limits.max_connections,
+            longest: age.saturating_add(grace),
+            supervisor: self.supervisor.clone(),
+        }
+    }
+
+    fn serve_pages(&self, listener: TcpListener) {
+        let stop = &self.supervisor.stop;
+        let pages = self.pages.clone();
+        let pages = pages.serve(listener, stop.clone().cancelled_owned());
+        self.supervisor
+            .spawn_until(stop, "the operations server", pages);
     }
 
     /// Reports that no more calls are wanted, and gives balancers time to notice.
@@ -139,17 +156,8 @@ impl Daemon {
     /// Lets calls and loads end, each within a time limit.
     async fn drain(&self, serving: Serving) -> anyhow::Result<()> {
         serving.drain.cancel();
-        let ended = async {
-            let served = try_join_all(serving.calls).await;
-            serving.http1.close();
-            serving.http1.wait().await;
-            served
-        };
-        let served = match clock::timeout(self.config.grpc.drain_timeout, ended).await {
-            Some(Ok(served)) => served
-                .into_iter()
-                .collect::<Result<(), _>>()
-                .context("the gRPC server failed"),
+        let served = match clock::timeout(self.config.grpc.drain_timeout, serving.ended()).await {
+            Some(Ok(served)) => served.context("the gRPC server failed"),
             Some(Err(panicked)) => Err(panicked).context("the gRPC server ended unexpectedly"),
             None => {
                 tracing::warn!("some connections did not end within grpc.drain_timeout");

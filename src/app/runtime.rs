@@ -20,9 +20,8 @@ impl CrmRuntime {
     /// Uses half as many threads as the machine has cores, so that the ports get the larger part if
     /// all are busy.
     pub(super) fn start() -> std::io::Result<Self> {
-        let threads = available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         let runtime = Builder::new_multi_thread()
-            .worker_threads(threads)
+            .worker_threads(threads())
             .thread_name("contactd-crm")
             .enable_all()
             .build()?;
@@ -43,4 +42,9 @@ impl Drop for CrmRuntime {
             runtime.shutdown_background();
         }
     }
+}
+
+/// One for every two cores.
+fn threads() -> usize {
+    available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }

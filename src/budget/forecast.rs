@@ -47,6 +47,21 @@ pub(super) struct RoomForecast {
     pub(crate) totals: Vec<WindowRoom>,
 }
 
+impl RoomForecast {
+    /// Room for any number of calls after this time.
+    fn after(wait: Duration) -> Self {
+        let next_calls = NextCalls {
+            next: micros(wait),
+            interval: 0,
+        };
+        Self {
+            limit: u32::MAX,
+            next_calls,
+            ..Self::default()
+        }
+    }
+}
+
 /// When a window has room.
 #[derive(Debug, Clone)]
 pub(super) struct WindowRoom {
@@ -124,15 +139,7 @@ impl Forecast {
 
     /// Room is unknown, or not checked again, before `wait` is over.
     pub(super) fn after(wait: Duration) -> Self {
-        let next_calls = NextCalls {
-            next: micros(wait),
-            interval: 0,
-        };
-        let room = RoomForecast {
-            limit: u32::MAX,
-            next_calls,
-            ..RoomForecast::default()
-        };
+        let room = RoomForecast::after(wait);
         Self::now(room.clone(), room)
     }
 

@@ -156,9 +156,13 @@ impl QuotaGates {
     pub(super) fn sweep(&self) {
         let mut gates = self.gates.lock();
         // Every user of a gate holds a clone of it, and clones are made under this lock.
-        gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle());
+        gates.retain(|_, gate| is_in_use(gate));
         gates.shrink_to_fit();
         drop(gates);
         self.limiter.sweep();
     }
+}
+
+fn is_in_use(gate: &Arc<Gate>) -> bool {
+    Arc::strong_count(gate) > 1 || !gate.is_idle()
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::forecast::{NEXT_PLACE, WindowRoom};
-use super::limits::Totals;
+use super::limits::TotalLimits;
 use super::quota::DAY;
 use super::window::{FreeTimes, micros};
 
@@ -30,7 +30,7 @@ pub(super) struct TotalsHeld {
 
 impl TotalsHeld {
     /// When there is room, for all lanes and for the background lanes.
-    pub(super) fn rooms(&self, limits: &Totals) -> [Vec<WindowRoom>; 2] {
+    pub(super) fn rooms(&self, limits: &TotalLimits) -> [Vec<WindowRoom>; 2] {
         [false, true].map(|is_background| {
             let wire = limits
                 .at_once

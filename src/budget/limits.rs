@@ -7,14 +7,14 @@ use super::absent::AbsentReplicas;
 
 /// What a CRM allows whatever the calls are for. The quotas of all kinds of calls share these.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Totals {
+pub(super) struct TotalLimits {
     /// Calls on the wire at once.
     pub(super) at_once: Option<WindowLimits>,
     /// Calls in any 24 hours.
     pub(super) per_day: Option<WindowLimits>,
 }
 
-impl Totals {
+impl TotalLimits {
     /// Whether the CRM limits neither.
     pub(super) fn is_empty(self) -> bool {
         self == Self::default()

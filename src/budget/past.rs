@@ -284,9 +284,8 @@ impl ScopeOutage {
         if now >= self.asks_again {
             return shared;
         }
-        left(self.own_from, now).map_or(CountSource::Own, |left| {
-            CountSource::Unknown(left.min(LOOK_AGAIN))
-        })
+        let left = left(self.own_from, now).map(|left| left.min(LOOK_AGAIN));
+        left.map_or(CountSource::Own, CountSource::Unknown)
     }
 
     /// Returns whether the last request was so long ago that it says nothing about Redis.
@@ -321,17 +320,19 @@ pub(super) fn unknown_for(quota: &Quota, call_timeout: Duration) -> Duration {
 
 /// How long a call without a known end counts, in the window and on the wire.
 fn window(quota: &Quota, call_timeout: Duration) -> Duration {
-    let on_the_wire = quota.concurrent().map(|_| call_timeout);
-    quota.per().max(on_the_wire.unwrap_or_default())
+    let wire = on_the_wire(quota, call_timeout);
+    quota.per().max(wire.unwrap_or_default())
 }
 
 /// How long to wait for calls that are not known.
 fn wait(quota: &Quota, call_timeout: Duration) -> Duration {
-    let on_the_wire = quota
-        .concurrent()
-        .map(|_| call_timeout)
-        .filter(|time| *time <= LONGEST_CALL_WAIT);
-    wait_for_window(quota.per()).max(on_the_wire.unwrap_or_default())
+    let wire = on_the_wire(quota, call_timeout).filter(|time| *time <= LONGEST_CALL_WAIT);
+    wait_for_window(quota.per()).max(wire.unwrap_or_default())
+}
+
+/// How long a call may be on the wire, if calls there are limited.
+fn on_the_wire(quota: &Quota, call_timeout: Duration) -> Option<Duration> {
+    quota.concurrent().map(|_| call_timeout)
 }
 
 /// How long to wait for a window of length `per`.

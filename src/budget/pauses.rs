@@ -130,10 +130,13 @@ impl Pauses {
         if lane.is_background() {
             return paused;
         }
-        paused.min(left(
-            self.began.max(self.probed).map(|last| last + PROBE_EVERY),
-            now,
-        ))
+        paused.min(self.until_probe(now))
+    }
+
+    /// The time until a call may find out whether the pause is over.
+    fn until_probe(&self, now: Instant) -> Duration {
+        let last = self.began.max(self.probed);
+        left(last.map(|last| last + PROBE_EVERY), now)
     }
 
     /// How long the calls of a lane are paused, whether or not one may probe meanwhile.

@@ -138,30 +138,27 @@ impl WaitQueue {
 
     /// The number of waiters ahead of this one.
     pub(super) fn ahead(&self, key: QueueKey) -> WaitersAhead {
-        let pops = self
-            .waiters
-            .range(..key)
-            .take_while(|(other, _)| !other.lane.is_background())
-            .count();
         let all = self.waiters.range(..key).count();
         WaitersAhead {
             all,
-            background: all - pops,
+            background: all - self.pops_ahead(key),
         }
+    }
+
+    fn pops_ahead(&self, key: QueueKey) -> usize {
+        let ahead = self.waiters.range(..key);
+        let pops = ahead.take_while(|(other, _)| !other.lane.is_background());
+        pops.count()
     }
 
     /// The number of waiters that would be ahead of one that comes now.
     pub(super) fn before_a_newcomer(&self, whose: (Lane, CredentialProof)) -> WaitersAhead {
-        let mut ahead = WaitersAhead::default();
-        for key in self
-            .waiters
-            .keys()
-            .filter(|key| (key.lane, key.proof) <= whose)
-        {
-            ahead.all += 1;
-            ahead.background += usize::from(key.lane.is_background());
-        }
-        ahead
+        let keys = self.waiters.keys();
+        let before = keys.filter(|key| (key.lane, key.proof) <= whose);
+        before.fold(WaitersAhead::default(), |ahead, key| WaitersAhead {
+            all: ahead.all + 1,
+            background: ahead.background + usize::from(key.lane.is_background()),
+        })
     }
 
     /// The lane of each waiter.

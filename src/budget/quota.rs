@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::limits::{Totals, WindowLimits};
+use super::limits::{TotalLimits, WindowLimits};
 
 /// The shortest interval between calls. No CRM's limit is shorter, and a limiter that counts
 /// microseconds needs it.
@@ -99,7 +99,7 @@ pub(crate) struct Quota {
     burst: NonZeroU32,
     scope: Scope,
     prefetch_share: f64,
-    totals: Totals,
+    totals: TotalLimits,
 }
 
 impl Quota {
@@ -132,7 +132,7 @@ impl Quota {
             burst,
             scope,
             prefetch_share,
-            totals: Totals::default(),
+            totals: TotalLimits::default(),
         };
         if quota.interval() < SHORTEST_INTERVAL {
             return Err(QuotaError::TooFast);
@@ -154,7 +154,7 @@ impl Quota {
         if self.per <= DAY && per_day.is_some_and(|per_day| per_day < self.rate) {
             return Err(QuotaError::PerDay);
         }
-        let totals = Totals {
+        let totals = TotalLimits {
             at_once: concurrent.map(|calls| WindowLimits {
                 all: calls.get(),
                 background: (calls.get() - 1).max(1),
@@ -169,7 +169,7 @@ impl Quota {
 
     /// The limits over all kinds of calls.
     #[must_use]
-    pub(super) fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> TotalLimits {
         self.totals
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::adaptive_limit::LimitChange;
 use super::forecast::Forecast;
 use super::held::TotalsHeld;
-use super::limits::{Totals, WindowLimits};
+use super::limits::{TotalLimits, WindowLimits};
 use super::pauses::Pause;
 use super::queue::{CredentialProof, WaitersAhead};
 use super::quota::Quota;
@@ -24,7 +24,7 @@ pub(super) struct SlotRequest {
     /// The most calls of the window.
     pub(crate) limits: WindowLimits,
     /// The most calls over all kinds.
-    pub(crate) totals: Totals,
+    pub(crate) totals: TotalLimits,
     pub(crate) proof: CredentialProof,
     /// Whether it asks although the scope is paused.
     pub(crate) is_probe: bool,
@@ -125,7 +125,7 @@ pub(super) struct SharedTerms {
     /// The calls of a window that are left to replicas without Redis.
     pub(crate) left_to_absent: u32,
     /// The most calls over all kinds, without the part of those replicas.
-    pub(crate) totals: Totals,
+    pub(crate) totals: TotalLimits,
     /// How long a call may be on the wire.
     pub(crate) call_timeout: Duration,
     /// The calls over all kinds that this replica has made itself.

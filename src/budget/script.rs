@@ -178,6 +178,16 @@ fn held_in_totals(own: &TotalsHeld, numbers: &[i64]) -> TotalsHeld {
     }
 }
 
+impl Gcra {
+    /// When the next calls are due at this pace.
+    fn next_calls(self, next: i64) -> NextCalls {
+        NextCalls {
+            next,
+            interval: self.interval,
+        }
+    }
+}
+
 pub(super) fn forecast(
     terms: &SharedTerms,
     [all, share, _]: [Gcra; 3],
@@ -199,28 +209,21 @@ pub(super) fn forecast(
         in_totals,
     ) = reply;
     let [all_totals, share_totals] = held_in_totals(&terms.own, &in_totals).rooms(&terms.totals);
-    let room = |limit, held, times, next, pace: Gcra, totals| RoomForecast {
+    let per = micros(quota.per());
+    let room = |limit, (held, times), next_calls, totals| RoomForecast {
         limit,
-        free_times: FreeTimes {
-            held,
-            per: micros(quota.per()),
-            times,
-        },
-        next_calls: NextCalls {
-            next,
-            interval: pace.interval,
-        },
+        free_times: FreeTimes { held, per, times },
+        next_calls,
         reserved: Reserved::one_if(is_reserved == 1, limit, quota.burst().get()),
         totals,
     };
+    let (next, share_next) = (all.next_calls(next), share.next_calls(share_next));
     Forecast::now(
-        room(limit, held, times, next, all, all_totals),
+        room(limit, (held, times), next, all_totals),
         room(
             share_limit,
-            share_held,
-            share_times,
+            (share_held, share_times),
             share_next,
-            share,
             share_totals,
         ),
     )

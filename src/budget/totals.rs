@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::forecast::LOOK_AGAIN;
 use super::held::{Held, TotalsHeld};
-use super::limits::Totals;
+use super::limits::TotalLimits;
 use super::quota::DAY;
 use super::request::{Slot, SlotRequest};
 use super::window::{SlidingWindow, micros};
@@ -189,15 +189,17 @@ impl ScopeTotals {
     }
 
     fn held(&self, now: Instant) -> TotalsHeld {
-        let stopped = self
-            .pop_until
-            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         TotalsHeld {
             wire: self.wire.held(now).map(|held| held.calls),
             day: self.day.held(now),
-            stopped: micros(stopped),
+            stopped: micros(self.stopped(now)),
             mean: self.mean,
         }
+    }
+
+    fn stopped(&self, now: Instant) -> Duration {
+        let until = self.pop_until;
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 }
 
@@ -211,12 +213,11 @@ impl LockedTotals<'_> {
     /// What a scope holds now.
     pub(super) fn held(&mut self, scope: ScopeTag) -> TotalsHeld {
         let now = clock::now();
-        self.scopes
-            .get_mut(&scope)
-            .map_or_else(TotalsHeld::default, |held| {
-                held.slide(now);
-                held.held(now)
-            })
+        let Some(held) = self.scopes.get_mut(&scope) else {
+            return TotalsHeld::default();
+        };
+        held.slide(now);
+        held.held(now)
     }
 
     /// Counts a call.
@@ -237,7 +238,7 @@ impl LockedTotals<'_> {
 
     /// A call was denied. If it is a call pop that waits for a place, the background lanes of all
     /// kinds are stopped until it asks again.
-    pub(super) fn denied(&mut self, request: &SlotRequest, limits: &Totals, wait: Duration) {
+    pub(super) fn denied(&mut self, request: &SlotRequest, limits: &TotalLimits, wait: Duration) {
         let waits = request.patience.is_none_or(|patience| wait <= patience);
         if request.lane.is_background() || !waits {
             return;
@@ -272,7 +273,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_day_of_a_million_calls_takes_a_hundred_numbers() {
         let totals = TotalCounts::new(Duration::from_secs(5));
-        let limits = Totals {
+        let limits = TotalLimits {
             at_once: None,
             per_day: Some(WindowLimits {
                 all: 1_000_000,

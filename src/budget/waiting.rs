@@ -245,8 +245,7 @@ struct PendingRequest<'a> {
 
 impl PendingRequest<'_> {
     async fn send(mut self, deadline: Option<Instant>) {
-        let left = |deadline: Instant| deadline.saturating_duration_since(clock::now());
-        self.request.patience = deadline.map(left);
+        self.request.patience = deadline.map(time_until);
         let reply = self.limiter.request(&self.request).await;
         self.take_in(reply);
     }
@@ -286,4 +285,8 @@ async fn wait_until(moment: Option<Instant>) {
         Some(moment) => clock::sleep_until(moment).await,
         None => pending().await,
     }
+}
+
+fn time_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(clock::now())
 }

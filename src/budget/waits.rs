@@ -10,13 +10,7 @@ pub(super) struct WaitHistograms([Durations; Lane::ALL.len()]);
 
 impl WaitHistograms {
     pub(super) fn new(platform: &str, metrics: &Metrics) -> Self {
-        Self(Lane::ALL.map(|lane| {
-            let labels = QuotaLabels {
-                platform: platform.to_owned(),
-                lane: lane.label(),
-            };
-            metrics.quota_wait.get_or_create(&labels).clone()
-        }))
+        Self(Lane::ALL.map(|lane| histogram(platform, lane, metrics)))
     }
 
     /// A call has waited this long in this lane.
@@ -32,4 +26,12 @@ impl WaitHistograms {
             Lane::Prefetch => prefetch,
         }
     }
+}
+
+fn histogram(platform: &str, lane: Lane, metrics: &Metrics) -> Durations {
+    let labels = QuotaLabels {
+        platform: platform.to_owned(),
+        lane: lane.label(),
+    };
+    metrics.quota_wait.get_or_create(&labels).clone()
 }

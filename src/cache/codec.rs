@@ -27,11 +27,11 @@ const CHECKSUM: usize = 4;
 
 /// Encodes and decodes stored answers, sealed if it has keys.
 #[derive(Debug, Clone, Default)]
-pub struct Codec {
+pub struct EntryCodec {
     keys: Option<KeyRing>,
 }
 
-impl Codec {
+impl EntryCodec {
     /// A codec that seals under `keys`, if there are any.
     #[must_use]
     pub(crate) fn new(keys: Option<KeyRing>) -> Self {

@@ -33,6 +33,6 @@ impl TierCounters {
             Some(Freshness::Fresh) => self.hit.inc(),
             Some(Freshness::Stale) => self.stale.inc(),
             _ => self.miss.inc(),
-        };
+        }
     }
 }

@@ -155,11 +155,9 @@ impl Invalidations {
             return 0; // nothing was ever invalidated
         }
         let notes = self.notes.read();
-        let of_party = notes
-            .users
-            .get(&user)
-            .and_then(|of_user| of_user.parties.get(&party()).copied());
-        notes.last_for_user(user).max(of_party.unwrap_or(0))
+        notes
+            .last_for_user(user)
+            .max(notes.last_for_party(user, party))
     }
 
     fn note(&self, write: impl FnOnce(&mut InvalidationNotes, u64)) {
@@ -175,11 +173,15 @@ impl Invalidations {
 
 impl InvalidationNotes {
     /// The last invalidation of the whole user.
+    fn last_for_party(&self, user: UserTag, party: impl FnOnce() -> PartyHash) -> u64 {
+        let of_user = self.users.get(&user);
+        let of_party = of_user.and_then(|of_user| of_user.parties.get(&party()));
+        of_party.copied().unwrap_or(0)
+    }
+
     fn last_for_user(&self, user: UserTag) -> u64 {
-        let own = self
-            .users
-            .get(&user)
-            .map_or(0, |of_user| of_user.everything);
+        let of_user = self.users.get(&user);
+        let own = of_user.map_or(0, |of_user| of_user.everything);
         let shared = self.slots.get(slot(user)).copied().unwrap_or(0);
         self.everything.max(own).max(shared)
     }

@@ -2,7 +2,7 @@
 //!
 //! It is a stream in Redis, not pub/sub, because a stream can be read again: a replica that was
 //! away, or whose connection broke, continues where it stopped. A reader gets every event or
-//! [`Event::Lost`]. Events are numbered without gaps. So a reader notices a trimmed stream
+//! [`ReplicaEvent::Lost`]. Events are numbered without gaps. So a reader notices a trimmed stream
 //! (`MAXLEN`), an evicted stream, a flushed Redis (the log has an identity), and a failover to a
 //! server without the last events. Knows nothing of what the events mean.
 //!
@@ -23,7 +23,7 @@ use crate::redis_link::user::{script, token};
 use crate::redis_link::{Link, LinkError};
 
 use cursor::{Cursor, LogReply};
-pub use event::Event;
+pub use event::ReplicaEvent;
 
 /// Events kept, approximately. A reader that is further behind has lost some.
 const MOST: &str = "10000";
@@ -95,7 +95,7 @@ return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept, 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PollResult {
     /// Events of other replicas since the last poll, in their order.
-    pub events: Vec<Event>,
+    pub events: Vec<ReplicaEvent>,
     /// Replicas that polled within the last ten seconds, including this one: at least 1. `None` if
     /// Redis could not count them.
     pub replicas: Option<u32>,
@@ -142,11 +142,11 @@ impl InvalidationLog {
     }
 
     /// Publishes an event to the other replicas. This replica must apply it itself: its reader
-    /// skips its own events. [`Event::Lost`] makes the others invalidate everything.
+    /// skips its own events. [`ReplicaEvent::Lost`] makes the others invalidate everything.
     ///
     /// # Errors
     /// [`LinkError`]. The others may not have the event, and the call should be repeated.
-    pub async fn publish(&self, event: Event) -> Result<(), LinkError> {
+    pub async fn publish(&self, event: ReplicaEvent) -> Result<(), LinkError> {
         let identity = token();
         // 63 bits, so that Lua and Redis read this text in the same way.
         let random = (fastrand::u64(..) >> 1).to_string();
@@ -223,7 +223,7 @@ impl LogReader {
         } else {
             // Earlier events are not read: a replica that served meanwhile applied them itself. If
             // Redis was down at first, memory may have missed some.
-            events.extend(self.failed_before.then_some(Event::Lost));
+            events.extend(self.failed_before.then_some(ReplicaEvent::Lost));
             Cursor::after(&reply)
         });
         if replicas.is_some() {

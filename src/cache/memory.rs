@@ -173,11 +173,8 @@ impl MemoryCache {
     /// answers in between.
     pub(super) fn store_if(&self, key: SlotKey, kept: MemoryEntry, wanted: impl FnOnce() -> bool) {
         let _writing = self.writers.lock(&key);
-        let later = self
-            .entries
-            .get(&key)
-            .is_some_and(|stored| stored.asked > kept.asked);
-        if !later && wanted() {
+        let is_later = self.asked(&key).is_some_and(|asked| asked > kept.asked);
+        if !is_later && wanted() {
             self.entries.insert(key, kept);
         }
     }
@@ -204,13 +201,14 @@ impl MemoryCache {
     /// Drops the answer if it was loaded before `asked`.
     pub(super) fn drop_older(&self, key: &SlotKey, asked: Timestamp) {
         let _writing = self.writers.lock(key);
-        if self
-            .entries
-            .get(key)
-            .is_some_and(|stored| stored.asked < asked)
-        {
+        if self.asked(key).is_some_and(|stored| stored < asked) {
             self.entries.invalidate(key);
         }
+    }
+
+    /// When the CRM was asked for the stored answer.
+    fn asked(&self, key: &SlotKey) -> Option<Timestamp> {
+        self.entries.get(key).map(|stored| stored.asked)
     }
 
     /// Drops a user's answers that were loaded before `asked`.

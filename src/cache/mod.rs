@@ -26,7 +26,7 @@ mod token_cache;
 pub use self::redis::{Begun, NumberToken, RedisTier, StoreOutcome};
 pub use keys::{KeyRing, SealContext};
 pub(crate) use load_ticket::{Fetched, LoadTicket};
-pub use log::{Event, InvalidationLog, LogReader, PollResult};
+pub use log::{InvalidationLog, LogReader, PollResult, ReplicaEvent};
 pub use memory::{MemoryCache, MemoryConfig};
 pub use tiered::{SharedTier, TieredCache};
 pub(crate) use tiered::{Stored, TierAnswer};

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use redis::{Pipeline, Script};
 
-use super::codec::Codec;
+use super::codec::EntryCodec;
 use super::keys::{KeyRing, SealContext};
 use super::layout::{Layout, OWNERS, RECORDS, record};
 use crate::domain::{ContactKey, Entry, Party, SharedTime, UserTag};
@@ -156,12 +156,15 @@ impl StoreOutcome {
         match replaced {
             INVALIDATED => Self::Invalidated,
             SUPERSEDED => Self::Superseded,
-            asked => {
-                let asked = u64::try_from(asked).ok().filter(|asked| *asked > 0);
-                Self::Stored(asked.map(SharedTime))
-            }
+            asked => Self::Stored(time_of(asked)),
         }
     }
+}
+
+/// A time that a script returns; 0 or less is none.
+fn time_of(asked: i64) -> Option<SharedTime> {
+    let asked = u64::try_from(asked).ok().filter(|asked| *asked > 0);
+    asked.map(SharedTime)
 }
 
 /// Answers in Redis.
@@ -169,7 +172,7 @@ impl StoreOutcome {
 pub struct RedisTier {
     link: Link,
     reads: Reads,
-    codec: Codec,
+    codec: EntryCodec,
     begin: Arc<Script>,
     store: Arc<Script>,
 }
@@ -186,7 +189,7 @@ impl RedisTier {
     /// A tier over a link. Its look-ups are batched with others by `reads`.
     #[must_use]
     pub fn new(link: Link, reads: Reads) -> Self {
-        let codec = Codec::default();
+        let codec = EntryCodec::default();
         Self {
             link,
             reads,
@@ -200,7 +203,7 @@ impl RedisTier {
     #[must_use]
     pub fn sealed(self, keys: Option<KeyRing>) -> Self {
         Self {
-            codec: Codec::new(keys),
+            codec: EntryCodec::new(keys),
             ..self
         }
     }

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-use super::log::{Event, InvalidationLog};
+use super::log::{InvalidationLog, ReplicaEvent};
 use crate::clock;
 use crate::domain::{SharedTime, SlotKey, UserTag};
 
@@ -107,7 +107,7 @@ impl Outbox {
         if !sending.is_overfull() {
             return true;
         }
-        let is_published = self.log.publish(Event::Lost).await.is_ok();
+        let is_published = self.log.publish(ReplicaEvent::Lost).await.is_ok();
         if is_published {
             self.waiting.lock().overflow_published(sending);
         }
@@ -142,7 +142,7 @@ impl PendingReplacements {
         self.published = sent.overfull;
     }
 
-    fn events(&self) -> impl Iterator<Item = Event> {
+    fn events(&self) -> impl Iterator<Item = ReplicaEvent> {
         let of_users = self.users.iter();
         of_users.flat_map(|(user, of_user)| of_user.events(*user))
     }
@@ -168,13 +168,13 @@ impl PendingReplacements {
 }
 
 impl UserReplacements {
-    fn events(&self, user: UserTag) -> Vec<Event> {
+    fn events(&self, user: UserTag) -> Vec<ReplicaEvent> {
         match self {
             Self::Some(slots) => slots
                 .iter()
-                .map(|(slot, asked)| Event::Replaced(*slot, *asked))
+                .map(|(slot, asked)| ReplicaEvent::Replaced(*slot, *asked))
                 .collect(),
-            Self::Many(asked) => vec![Event::ReplacedMany(user, *asked)],
+            Self::Many(asked) => vec![ReplicaEvent::ReplacedMany(user, *asked)],
         }
     }
 
@@ -212,7 +212,7 @@ mod tests {
         SlotKey::from_bytes(UserTag::from_bytes([user; 16]), [n; 16])
     }
 
-    fn events(replaced: impl IntoIterator<Item = (u8, u8, u64)>) -> Vec<Event> {
+    fn events(replaced: impl IntoIterator<Item = (u8, u8, u64)>) -> Vec<ReplicaEvent> {
         let mut waiting = PendingReplacements::default();
         for (user, n, at) in replaced {
             let slot = slot(user, n);
@@ -221,7 +221,7 @@ mod tests {
                 UserReplacements::Some(vec![(slot, SharedTime(at))]),
             );
         }
-        let mut events: Vec<Event> = waiting.events().collect();
+        let mut events: Vec<ReplicaEvent> = waiting.events().collect();
         events.sort_by_key(|event| format!("{event:?}"));
         events
     }
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn a_few_are_published_one_by_one_each_once_with_its_latest_time() {
         let published = events([(1, 1, 10), (1, 2, 11), (1, 1, 12), (2, 1, 5)]);
-        let replaced = |user, n, at| Event::Replaced(slot(user, n), SharedTime(at));
+        let replaced = |user, n, at| ReplicaEvent::Replaced(slot(user, n), SharedTime(at));
         let mut expected = vec![replaced(1, 2, 11), replaced(1, 1, 12), replaced(2, 1, 5)];
         expected.sort_by_key(|event| format!("{event:?}"));
         assert_eq!(published, expected);
@@ -240,7 +240,10 @@ mod tests {
         let published = events((0..200).map(|n| (1, n, 1_000 - u64::from(n))));
         assert_eq!(
             published,
-            [Event::ReplacedMany(slot(1, 0).user(), SharedTime(1_000))]
+            [ReplicaEvent::ReplacedMany(
+                slot(1, 0).user(),
+                SharedTime(1_000)
+            )]
         );
     }
 

@@ -34,6 +34,12 @@ struct SeenToken {
     since: Stopwatch,
 }
 
+impl SeenToken {
+    fn is_valid_for(&self, user: UserTag) -> bool {
+        self.user == user && self.since.elapsed() < LIFE
+    }
+}
+
 impl fmt::Debug for UserTokenCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("UserTokenCache")
@@ -49,11 +55,9 @@ impl Default for UserTokenCache {
 impl UserTokenCache {
     /// The user's token, unless an invalidation has ended it since.
     pub(super) fn get(&self, user: UserTag, invalidations: &Invalidations) -> Option<UserToken> {
-        let tokens = (*self.slot(user).lock())
-            .filter(|tokens| tokens.user == user && tokens.since.elapsed() < LIFE)?;
-        invalidations
-            .is_user_current(tokens.watermark, user)
-            .then_some(tokens.user_token)
+        let tokens = (*self.slot(user).lock()).filter(|tokens| tokens.is_valid_for(user))?;
+        let is_current = invalidations.is_user_current(tokens.watermark, user);
+        is_current.then_some(tokens.user_token)
     }
 
     /// Remembers the result of a read that began at `watermark`; nothing if there is no token.

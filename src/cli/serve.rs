@@ -69,7 +69,7 @@ pub(super) async fn run(
     let Signals {
         mut hangups,
         mut stops,
-        mut again,
+        again,
     } = signals;
     let tasks = TaskTracker::new();
     let StartSettings {
@@ -83,27 +83,38 @@ pub(super) async fn run(
         tracing::warn!(setting = warning.path, "{}", warning.message);
     }
     lifecycle::raise_file_limit();
-    // As a task of its own: it reads files, and a stop must not wait for a disk.
-    let building = tasks.spawn(App::build(effective.config.clone(), lines.dropped()));
-    let app = tokio::select! {
-        app = building => app.context("the daemon was not built")??,
-        () = stops.next() => {
-            lines.put(b"contactd: asked to stop before it served\n");
-            return Ok(ExitCode::SUCCESS);
-        }
+    let Some(app) = built_until(&mut stops, &effective, lines, &tasks).await? else {
+        lines.put(b"contactd: asked to stop before it served\n");
+        return Ok(ExitCode::SUCCESS);
     };
     let settings = path.map(|path| Again::new(path, effective, app.reload(), volume));
     let reloads = reload_on(&mut hangups, settings);
-    let impatient = async {
-        again.next().await;
-        again.next().await;
-    };
     tokio::select! {
         ended = app.run(async move { stops.next().await }) => ended?,
-        () = impatient => return Err(anyhow::anyhow!("asked to stop a second time: running calls were cut off").into()),
+        () = second_stop(again) => return Err(anyhow::anyhow!("asked to stop a second time: running calls were cut off").into()),
         broken = reloads => match broken? {},
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The daemon, or `None` if the process is asked to stop before it is built.
+async fn built_until(
+    stops: &mut Stops,
+    effective: &Effective,
+    lines: &LogLines,
+    tasks: &TaskTracker,
+) -> anyhow::Result<Option<App>> {
+    // As a task of its own: it reads files, and a stop must not wait for a disk.
+    let building = tasks.spawn(App::build(effective.config.clone(), lines.dropped()));
+    tokio::select! {
+        app = building => app.context("the daemon was not built")?.map(Some),
+        () = stops.next() => Ok(None),
+    }
+}
+
+async fn second_stop(mut stops: Stops) {
+    stops.next().await;
+    stops.next().await;
 }
 
 async fn with_example_crm(tasks: &TaskTracker) -> Result<Effective, Failure> {

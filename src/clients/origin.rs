@@ -132,9 +132,13 @@ impl Origin {
 
     /// Returns whether a known client is served, or was recently.
     pub(crate) fn is_known(&self) -> bool {
+        !self.is_idle() || self.was_served_lately()
+    }
+
+    fn was_served_lately(&self) -> bool {
         let served = self.served.load(Ordering::Relaxed);
-        let lately = || u128::from(self.now().saturating_sub(served)) < LATELY.as_millis();
-        !self.is_idle() || (served > 0 && lately())
+        let ago = u128::from(self.now().saturating_sub(served));
+        served > 0 && ago < LATELY.as_millis()
     }
 
     fn serve(&self) {
@@ -165,9 +169,14 @@ impl Drop for Busy {
 /// What counts as one address.
 fn network(addr: IpAddr) -> IpAddr {
     match addr.to_canonical() {
-        IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from_bits(addr.to_bits() & !u128::from(u64::MAX))),
+        IpAddr::V6(addr) => IpAddr::V6(network_of(addr)),
         addr @ IpAddr::V4(_) => addr,
     }
+}
+
+/// The first 64 bits: what one customer has.
+fn network_of(addr: Ipv6Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(addr.to_bits() & !u128::from(u64::MAX))
 }
 
 #[cfg(test)]

@@ -33,28 +33,16 @@ impl Effective {
     /// The differences of `new`.
     #[must_use]
     pub(crate) fn changes(&self, new: &Self) -> Changes {
-        // Both were written by this program.
-        let table = |effective: &Self| effective.toml.parse::<Table>().unwrap_or_default();
         let mut paths = BTreeSet::new();
-        differences(&[], &table(self), &table(new), &mut paths);
+        differences(&[], &self.table(), &new.table(), &mut paths);
         self.other_logins(new, &mut paths);
-        let (taken_up, mut waiting): (Vec<_>, Vec<_>) =
-            paths.into_iter().partition(|path| is_taken_up(path));
-        let (held, taken_up) = taken_up
-            .into_iter()
-            .partition(|path| is_held(path, &waiting));
-        waiting.extend::<Vec<_>>(held);
-        let secrets = |effective: &Self| effective.config.redis_secrets.clone();
-        // It looks the same, but is not: another password, or the same path with other content.
-        let rewritten = secrets(new).into_iter().filter(|(setting, hash)| {
-            secrets(self)
-                .iter()
-                .any(|(known, before)| known == setting && before != hash)
-        });
-        let names =
-            |paths: Vec<Vec<String>>| paths.into_iter().map(|path| path.join(".")).collect();
-        let (taken_up, mut waiting): (_, Vec<String>) = (names(taken_up), names(waiting));
-        for (setting, _) in rewritten {
+        let paths = paths.into_iter();
+        let (taken_up, mut waiting): (Vec<_>, Vec<_>) = paths.partition(|path| is_taken_up(path));
+        let held = |path: &Vec<String>| is_held(path, &waiting);
+        let (held, taken_up): (Vec<_>, Vec<_>) = taken_up.into_iter().partition(held);
+        waiting.extend(held);
+        let (taken_up, mut waiting) = (names(&taken_up), names(&waiting));
+        for setting in self.rewritten(new) {
             if !waiting.iter().any(|waiting| waiting == setting) {
                 waiting.push(setting.to_owned());
             }
@@ -78,6 +66,23 @@ impl Effective {
             }
         }
     }
+
+    /// The effective settings, which this program has written.
+    fn table(&self) -> Table {
+        self.toml.parse().unwrap_or_default()
+    }
+
+    /// Settings that look the same in `new`, but are not: another password, or the same path with
+    /// other content.
+    fn rewritten<'s>(&'s self, new: &'s Self) -> impl Iterator<Item = &'static str> + use<'s> {
+        let before = &self.config.redis_secrets;
+        let is_other = |(setting, hash): &&(&'static str, blake3::Hash)| {
+            let mut before = before.iter();
+            before.any(|(known, before)| known == setting && before != hash)
+        };
+        let rewritten = new.config.redis_secrets.iter().filter(is_other);
+        rewritten.map(|(setting, _)| *setting)
+    }
 }
 
 impl Changes {
@@ -87,6 +92,10 @@ impl Changes {
         let section = format!("connectors.{connector}.");
         self.waiting.iter().any(|path| path.starts_with(&section))
     }
+}
+
+fn names(paths: &[Vec<String>]) -> Vec<String> {
+    paths.iter().map(|path| path.join(".")).collect()
 }
 
 /// A login waits with the other settings of its connector.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use url::{Host, Url};
 
 use super::files::spec_file;
 use super::house_login::{check_house_login, house_login};
@@ -11,8 +12,8 @@ use super::quotas::quotas;
 use super::secret::secret;
 use super::section::Section;
 use crate::connector::{
-    Connector, ConnectorConfig, HostPattern, IdentitySource, Profile, Secrets, SpecFault, SpecKind,
-    built_in, embedded, kinds, read_spec, secret_names,
+    BaseForm, Connector, ConnectorConfig, HostPattern, IdentitySource, Secrets, SpecFault,
+    SpecKind, built_in, embedded, kinds, read_spec, secret_names,
 };
 use crate::domain::Region;
 
@@ -29,13 +30,7 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     };
     let profile = Arc::clone(connector.profile());
     let base_url = section.optional("base_url", base_url);
-    let is_plain = |url: &url::Url| url.scheme() == "http" && !is_this_machine(url);
-    if base_url.as_ref().is_some_and(is_plain) {
-        section.warn(
-            "base_url",
-            "is http: credentials and contacts cross the network unencrypted; https:// if it can",
-        );
-    }
+    warn_if_unencrypted(base_url.as_ref(), section);
     let hosts: Vec<String> = profile.hosts.iter().map(HostPattern::to_string).collect();
     let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
     let allowed_hosts: Vec<HostPattern> = section.list("allowed_hosts", &hosts);
@@ -45,8 +40,11 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     let regions = regions(section);
     let quotas = section.nested("quota", |section| quotas(profile.quotas, section));
     let are_sound = section.is_sound("base_url") && section.is_sound("allowed_hosts");
-    if is_known && are_sound {
-        check_place(&profile, base_url.as_ref(), &allowed_hosts, section);
+    if are_sound && base_url.is_none() {
+        if is_known {
+            check_is_placed(&profile.base, &allowed_hosts, section);
+        }
+        check_elsewhere(&profile.base, &allowed_hosts, section);
     }
     let config = ConnectorConfig {
         name: name.to_owned(),
@@ -65,30 +63,31 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     Some(config)
 }
 
-/// Checks that the settings say where the CRM is.
-fn check_place(
-    profile: &Profile,
-    base_url: Option<&url::Url>,
-    hosts: &[HostPattern],
-    section: &mut Section<'_>,
-) {
-    if base_url.is_some() {
-        return;
-    }
-    if hosts.is_empty() && profile.base.is_named() {
-        section.missing(
+fn warn_if_unencrypted(base_url: Option<&Url>, section: &mut Section<'_>) {
+    if base_url.is_some_and(is_unencrypted) {
+        section.warn(
             "base_url",
-            "without allowed_hosts nothing says where the CRM is",
+            "is http: credentials and contacts cross the network unencrypted; https:// if it can",
         );
     }
-    if let Some(host) = profile.base.host_elsewhere()
+}
+
+/// Without `base_url` something else must say where the CRM is.
+fn check_is_placed(base: &BaseForm, hosts: &[HostPattern], section: &mut Section<'_>) {
+    if base.is_named() && hosts.is_empty() {
+        let why = "without allowed_hosts nothing says where the CRM is";
+        section.missing("base_url", why);
+    }
+}
+
+/// A host that a file names apart from its base must be allowed.
+fn check_elsewhere(base: &BaseForm, hosts: &[HostPattern], section: &mut Section<'_>) {
+    if let Some(host) = base.host_elsewhere()
         && !hosts.iter().any(|pattern| pattern.matches(&host))
     {
-        let fault = format!(
-            "must have \"{}\", the host of the file's url",
-            host.as_str()
-        );
-        section.fault("allowed_hosts", &fault);
+        let host = host.as_str();
+        let fault = format!("must have \"{host}\", the host of the file's url");
+        section.fault("allowed_hosts", fault);
     }
 }
 
@@ -98,29 +97,38 @@ const FILE_KINDS: [&str; 2] = ["file", "proxy"];
 /// The connector of a section. `None` if there is a fault.
 fn connector_of(kind: Option<&str>, section: &mut Section<'_>) -> Option<Arc<dyn Connector>> {
     let kind = kind?;
-    let is_file = FILE_KINDS.contains(&kind);
-    if !is_file {
-        let source = embedded(kind).unwrap_or_default();
-        let secrets = secrets(section, SpecKind::File, source);
-        return match built_in(kind, Secrets::Given(&secrets))? {
-            Ok(connector) => Some(connector),
-            Err(faults) => report(section, ("secrets", kind), faults, source),
-        };
+    if FILE_KINDS.contains(&kind) {
+        from_file(SpecKind::of(kind), section)
+    } else {
+        from_built_in(kind, section)
     }
-    let spec = SpecKind::of(kind);
+}
+
+fn from_built_in(kind: &str, section: &mut Section<'_>) -> Option<Arc<dyn Connector>> {
+    let source = embedded(kind).unwrap_or_default();
+    let secrets = secrets(section, SpecKind::File, source);
+    match built_in(kind, Secrets::Given(&secrets))? {
+        Ok(connector) => Some(connector),
+        Err(faults) => report(section, ("secrets", kind), faults, source),
+    }
+}
+
+fn from_file(kind: SpecKind, section: &mut Section<'_>) -> Option<Arc<dyn Connector>> {
     let file = section.required("spec", "the path of a connector file", spec_file)?;
-    let secrets = secrets(section, spec, &file.content);
-    match read_spec(spec, &file.content, Secrets::Given(&secrets)) {
+    let secrets = secrets(section, kind, &file.content);
+    match read_spec(kind, &file.content, Secrets::Given(&secrets)) {
         Ok(connector) => {
-            if !connector.sheet().has_search() {
-                section.warn(
-                    "spec",
-                    "has no operations.findContact with a responseMapping: nobody is ever found",
-                );
-            }
-            Some(connector as Arc<dyn Connector>)
+            warn_without_search(connector.as_ref(), section);
+            Some(connector)
         }
         Err(faults) => report(section, ("spec", &file.to_string()), faults, &file.content),
+    }
+}
+
+fn warn_without_search(connector: &dyn Connector, section: &mut Section<'_>) {
+    if !connector.sheet().has_search() {
+        let what = "has no operations.findContact with a responseMapping: nobody is ever found";
+        section.warn("spec", what);
     }
 }
 
@@ -133,7 +141,7 @@ fn report<T>(
 ) -> Option<T> {
     for fault in faults {
         let place = fault.explain(source).replace('\n', "\n    ");
-        section.fault(key, &format!("{file}, {place}"));
+        section.fault(key, format!("{file}, {place}"));
     }
     None
 }
@@ -145,20 +153,23 @@ fn secrets(
     source: &str,
 ) -> BTreeMap<String, SecretString> {
     let names = secret_names(kind, source);
-    let mut secrets = BTreeMap::new();
     if names.is_empty() && !section.has_below("secrets") {
-        return secrets;
+        return BTreeMap::new();
     }
     section.nested("secrets", |section| {
-        for name in names {
-            // A secret that cannot be read is one fault, not a second one in the file.
-            let is_given = section.has_below(&name);
-            let secret = section.nested(&name, secret);
-            let secret = secret.or_else(|| is_given.then(|| SecretString::from("unread")));
-            secrets.extend(secret.map(|secret| (name, secret)));
-        }
-    });
-    secrets
+        let named = |name: String| {
+            let secret = named_secret(&name, section)?;
+            Some((name, secret))
+        };
+        names.into_iter().filter_map(named).collect()
+    })
+}
+
+/// A secret that cannot be read is one fault, not a second one in the file.
+fn named_secret(name: &str, section: &mut Section<'_>) -> Option<SecretString> {
+    let is_given = section.has_below(name);
+    let secret = section.nested(name, secret);
+    secret.or_else(|| is_given.then(|| SecretString::from("unread")))
 }
 
 fn identity(section: &mut Section<'_>) -> IdentitySource {
@@ -172,51 +183,64 @@ fn identity(section: &mut Section<'_>) -> IdentitySource {
     identity
 }
 
+fn each_once(regions: Vec<Region>) -> Vec<Region> {
+    let mut distinct: Vec<Region> = Vec::new();
+    for region in regions {
+        if !distinct.contains(&region) {
+            distinct.push(region);
+        }
+    }
+    distinct
+}
+
 /// Most regions of one connector: each adds one more reading of every phone field.
 const MAX_REGIONS: usize = 16;
 
 fn regions(section: &mut Section<'_>) -> Vec<Region> {
-    let mut regions: Vec<Region> = Vec::new();
-    for region in section.list("region", &[]) {
-        if !regions.contains(&region) {
-            regions.push(region);
-        }
-    }
+    let regions = each_once(section.list("region", &[]));
     if regions.len() > MAX_REGIONS {
-        section.fault(
-            "region",
-            &format!("must have at most {MAX_REGIONS} entries"),
-        );
+        let fault = format!("must have at most {MAX_REGIONS} entries");
+        section.fault("region", fault);
     }
     if regions.is_empty() {
-        section.warn(
-            "region",
-            "is not set: stored numbers without a country code are read in user.region, or, without that, never exact",
-        );
+        section.warn("region", NO_REGION);
     }
     regions
 }
 
-fn base_url(text: &str) -> Result<url::Url, String> {
-    let url = url::Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
-    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    if !matches!(url.scheme(), "http" | "https")
-        || !url.has_host()
-        || !plain
-        || url.password().is_some()
-    {
-        return Err(
-            "must be http(s)://host[:port][/path], without user, query and fragment".to_owned(),
-        );
+const NO_REGION: &str = "is not set: stored numbers without a country code are read in user.region, or, without that, never exact";
+
+fn base_url(text: &str) -> Result<Url, String> {
+    let url = url(text)?;
+    if matches!(url.scheme(), "http" | "https") && is_place(&url) {
+        return Ok(url);
     }
-    Ok(url)
+    Err("must be http(s)://host[:port][/path], without user, query and fragment".to_owned())
 }
 
-fn is_this_machine(url: &url::Url) -> bool {
+pub(super) fn url(text: &str) -> Result<Url, String> {
+    Url::parse(text).map_err(|error| format!("is not a URL: {error}"))
+}
+
+/// Whether a URL names a place and nothing else: it has no user, query and fragment.
+pub(super) fn is_place(url: &Url) -> bool {
+    let is_bare = url.query().is_none() && url.fragment().is_none();
+    url.has_host() && is_bare && !has_user(url)
+}
+
+fn has_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+fn is_unencrypted(url: &Url) -> bool {
+    url.scheme() == "http" && !is_this_machine(url)
+}
+
+fn is_this_machine(url: &Url) -> bool {
     match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         None => false,
     }
 }

@@ -4,6 +4,7 @@
 //! is shown.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 use super::section::ENV_PREFIX;
 
@@ -29,10 +30,14 @@ pub(super) const STRAY: &str = "is an environment variable that means nothing he
 /// Environment variables that are settings, or look like them.
 #[must_use]
 pub(crate) fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    let texts = std::env::vars_os().filter_map(as_text);
+    texts
         .filter(|(name, _)| name.starts_with(ENV_PREFIX) || is_stray(name))
         .collect()
+}
+
+fn as_text((name, value): (OsString, OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
 }
 
 /// Returns whether a variable looks like a setting but is not.
@@ -47,16 +52,16 @@ pub(super) fn is_stray(name: &str) -> bool {
 /// Kubernetes sets variables like these for each service in the pods of a namespace:
 /// `CONTACTD_SERVICE_HOST`, `CONTACTD_PORT`, `CONTACTD_PORT_50051_TCP_ADDR`.
 fn is_of_kubernetes(name: &str) -> bool {
-    let port = |rest: &str| rest.is_empty() || rest.starts_with(|next: char| next.is_ascii_digit());
-    name.ends_with("_SERVICE_HOST")
+    let is_of_service = name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
-        || name.contains("_SERVICE_PORT_")
-        || name
-            .rsplit_once("_PORT")
-            .is_some_and(|(_, rest)| rest.is_empty())
-        || name
-            .split_once("_PORT_")
-            .is_some_and(|(_, rest)| port(rest))
+        || name.contains("_SERVICE_PORT_");
+    is_of_service || name.ends_with("_PORT") || is_of_port(name)
+}
+
+/// Whether it is about one port, as `…_PORT_50051_TCP_ADDR` is.
+fn is_of_port(name: &str) -> bool {
+    let port = name.split_once("_PORT_").map(|(_, port)| port);
+    port.is_some_and(|port| port.is_empty() || port.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Files named by settings. They are read and checked together with the settings, so that a fault
 //! is found before it matters.
 
+use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 
 use secrecy::SecretString;
@@ -18,14 +20,8 @@ pub(super) fn secrets<T>(
     read: fn(&str) -> Result<File<T>, String>,
 ) -> Option<File<T>> {
     let file = section.optional(key, read)?;
-    if file.mode & 0o077 != 0 {
-        let (path, mode) = (&file.path, file.mode & 0o777);
-        section.warn(
-            key,
-            &format!(
-                "{path} can be read by others than its owner (mode {mode:03o}): chmod 600 {path}"
-            ),
-        );
+    if let Some(warning) = file.warning() {
+        section.warn(key, warning);
     }
     Some(file)
 }
@@ -46,20 +42,32 @@ impl<T> std::fmt::Display for File<T> {
 }
 
 fn file(path: &str) -> Result<File<Vec<u8>>, String> {
-    let read = || {
-        let mode = std::fs::metadata(path)?.permissions().mode();
-        let content = std::fs::read(path)?;
-        Ok::<_, std::io::Error>(File {
+    File::read(path).map_err(|error| format!("{path} cannot be read: {error}"))
+}
+
+impl File<Vec<u8>> {
+    fn read(path: &str) -> io::Result<Self> {
+        let content = fs::read(path)?;
+        Ok(Self {
             path: path.to_owned(),
-            mode,
+            mode: fs::metadata(path)?.permissions().mode(),
             hash: blake3::hash(&content),
             content,
         })
-    };
-    read().map_err(|error| format!("{path} cannot be read: {error}"))
+    }
 }
 
 impl<T> File<T> {
+    /// That others than its owner can read it, if they can.
+    fn warning(&self) -> Option<String> {
+        let (path, mode) = (&self.path, self.mode & 0o777);
+        (mode & 0o077 != 0).then(|| {
+            format!(
+                "{path} can be read by others than its owner (mode {mode:03o}): chmod 600 {path}"
+            )
+        })
+    }
+
     /// The same file with other content, or a fault with its path.
     fn parsed<U>(self, parse: impl FnOnce(T) -> Result<U, String>) -> Result<File<U>, String> {
         let content = parse(self.content);
@@ -74,14 +82,15 @@ impl<T> File<T> {
 }
 
 pub(super) fn secret_file(path: &str) -> Result<File<SharedSecret>, String> {
-    file(path)?.parsed(|content| {
-        let content = Zeroizing::new(content);
-        if content.len() < 32 {
-            return Err("must hold at least 32 random bytes, the same for all replicas".to_owned());
-        }
-        let secret = blake3::derive_key("contactd 2026 redis key secret file", &content);
-        Ok(SharedSecret::new(secret))
-    })
+    file(path)?.parsed(|content| shared_secret(&Zeroizing::new(content)))
+}
+
+fn shared_secret(content: &[u8]) -> Result<SharedSecret, String> {
+    if content.len() < 32 {
+        return Err("must hold at least 32 random bytes, the same for all replicas".to_owned());
+    }
+    let secret = blake3::derive_key("contactd 2026 redis key secret file", content);
+    Ok(SharedSecret::new(secret))
 }
 
 pub(super) fn ca_file(path: &str) -> Result<File<CaCertificates>, String> {
@@ -89,10 +98,8 @@ pub(super) fn ca_file(path: &str) -> Result<File<CaCertificates>, String> {
 }
 
 pub(super) fn key_file(path: &str) -> Result<File<cache::KeyRing>, String> {
-    file(path)?.parsed(|content| {
-        let content = Zeroizing::new(content);
-        cache::KeyRing::parse(&content).map_err(|error| error.to_string())
-    })
+    let keys = |content: &[u8]| cache::KeyRing::parse(content).map_err(|error| error.to_string());
+    file(path)?.parsed(|content| keys(&Zeroizing::new(content)))
 }
 
 /// The longest secret that is read, in bytes.
@@ -100,13 +107,15 @@ const LONGEST_SECRET: usize = 8 * 1024;
 
 /// A secret as text, without white space around it.
 pub(super) fn secret_text(path: &str) -> Result<File<SecretString>, String> {
-    file(path)?.parsed(|content| {
-        let content = Zeroizing::new(content);
-        let text = std::str::from_utf8(&content).ok().map(str::trim);
-        text.filter(|text| (1..=LONGEST_SECRET).contains(&text.len()))
-            .map(SecretString::from)
-            .ok_or_else(|| "must hold one secret, a text of at most 8 KiB".to_owned())
-    })
+    file(path)?.parsed(|content| one_secret(&Zeroizing::new(content)))
+}
+
+fn one_secret(content: &[u8]) -> Result<SecretString, String> {
+    let text = std::str::from_utf8(content).unwrap_or_default().trim();
+    if (1..=LONGEST_SECRET).contains(&text.len()) {
+        return Ok(SecretString::from(text));
+    }
+    Err("must hold one secret, a text of at most 8 KiB".to_owned())
 }
 
 /// A connector file.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZero, NonZeroU32};
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -47,21 +47,25 @@ impl Grpc {
     /// Warnings for whoever starts the daemon: this works, but they should know it.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.is_exposed() && !self.asks_who_calls() {
-            warnings.push(format!(
-                "grpc.insecure: everybody who reaches {} may call; something in front has to guard this port",
-                self.listen
-            ));
-        }
-        if self.is_exposed() && self.tls.is_none() && !self.clients.is_empty() {
-            warnings.push(
-                "grpc.tokens without grpc.tls: tokens, credentials and names travel in the clear; set grpc.tls or let \
-                 something in front encrypt"
-                    .to_owned(),
-            );
-        }
-        warnings
+        let warnings = [self.open_port(), self.plain_tokens()];
+        warnings.into_iter().flatten().collect()
+    }
+
+    fn open_port(&self) -> Option<String> {
+        (self.is_exposed() && !self.asks_who_calls()).then(|| {
+            let listen = self.listen;
+            format!(
+                "grpc.insecure: everybody who reaches {listen} may call; something in front has to guard this port"
+            )
+        })
+    }
+
+    fn plain_tokens(&self) -> Option<String> {
+        (self.is_exposed() && self.tls.is_none() && !self.clients.is_empty()).then(|| {
+            "grpc.tokens without grpc.tls: tokens, credentials and names travel in the clear; set grpc.tls or let \
+             something in front encrypt"
+                .to_owned()
+        })
     }
 
     /// The settings of a daemon that was started with these and reloads `new`. The address, and
@@ -70,21 +74,16 @@ impl Grpc {
     /// # Errors
     /// If everybody could call then: the open port may differ from the port of `new`.
     pub(crate) fn reloaded(&self, new: &Self) -> Result<Self, Fault> {
-        let tls = self
-            .tls
-            .as_ref()
-            .map(|tls| new.tls.as_ref().unwrap_or(tls).clone());
+        let tls = self.tls.as_ref();
+        let tls = tls.map(|tls| new.tls.as_ref().unwrap_or(tls));
         let reloaded = Self {
             clients: new.clients.clone(),
             insecure: new.insecure,
-            tls,
+            tls: tls.cloned(),
             ..self.clone()
         };
         match reloaded.open_to_all() {
-            Some(message) => Err(Fault {
-                path: "grpc.listen".to_owned(),
-                message,
-            }),
+            Some(message) => Err(Fault::new("grpc.listen".to_owned(), message)),
             None => Ok(reloaded),
         }
     }
@@ -134,17 +133,18 @@ impl Grpc {
 const MOST_THREADS: usize = 1024;
 
 fn cores() -> usize {
-    available_parallelism().map_or(1, |cores| cores.get())
+    available_parallelism().map_or(1, NonZero::get)
 }
 
 /// `in_use` are the certificates of a daemon that reloads its settings.
 pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
     let grpc = Grpc {
         listen: section.parsed("listen", "127.0.0.1:50051"),
-        tls: section
-            .has_below("tls")
-            .then(|| section.nested("tls", |section| tls(section, in_use)))
-            .flatten(),
+        tls: if section.has_below("tls") {
+            section.nested("tls", |section| tls(section, in_use))
+        } else {
+            None
+        },
         clients: section.tables("tokens", client),
         hostnames: section.list("hostnames", &[]),
         insecure: section.switch("insecure", false),
@@ -161,7 +161,7 @@ pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
     };
     let clients_are_known = section.is_sound("tls") && section.is_sound("tokens");
     if clients_are_known && let Some(message) = grpc.open_to_all() {
-        section.fault("listen", &message);
+        section.fault("listen", message);
     }
     super::longer_than_zero(section, "max_connection_age", grpc.max_connection_age);
     check_clients(&grpc, section);
@@ -169,95 +169,86 @@ pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
 }
 
 fn check_clients(grpc: &Grpc, section: &mut Section<'_>) {
-    let has_ca = grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    if !has_ca
-        && section.is_sound("tls")
-        && grpc
-            .clients
-            .iter()
-            .any(|client| !client.certificates.is_empty())
-    {
+    let shows_certificate = |client: &ClientConfig| !client.certificates.is_empty();
+    let asks_for_one = grpc.needs_certificates() || !section.is_sound("tls");
+    if !asks_for_one && grpc.clients.iter().any(shows_certificate) {
         section.fault(
             "tokens",
             "lists certificates, but without grpc.tls.client_ca no client shows one",
         );
     }
-    let mut names = HashSet::new();
-    let (mut certificates, mut tokens) = (HashSet::new(), Vec::new());
+    let mut earlier = Earlier::default();
     for client in &grpc.clients {
-        if !names.insert(client.name.as_str()) {
-            section.fault(
-                "tokens",
-                &format!("has two entries with the name {:?}", client.name),
-            );
+        let name = &client.name;
+        if !earlier.names.insert(name) {
+            section.fault("tokens", format!("has two entries with the name {name:?}"));
         }
-        if client
-            .certificates
+        if !earlier.add_certificates(client) {
+            let fault = format!("gives a certificate of {name:?} to two clients");
+            section.fault("tokens", fault);
+        }
+        if !earlier.add_tokens(client) {
+            section.fault("tokens", format!("gives a token of {name:?} twice"));
+        }
+    }
+}
+
+/// What the clients before one have.
+#[derive(Default)]
+struct Earlier<'c> {
+    names: HashSet<&'c str>,
+    certificates: HashSet<&'c str>,
+    tokens: Vec<&'c TokenHash>,
+}
+
+impl<'c> Earlier<'c> {
+    /// Returns whether no other client has one of them.
+    fn add_certificates(&mut self, client: &'c ClientConfig) -> bool {
+        let mut certificates = client.certificates.iter();
+        certificates.all(|certificate| self.certificates.insert(certificate))
+    }
+
+    fn add_tokens(&mut self, client: &'c ClientConfig) -> bool {
+        let is_new = !client
+            .tokens
             .iter()
-            .any(|certificate| !certificates.insert(certificate.as_str()))
-        {
-            section.fault(
-                "tokens",
-                &format!("gives a certificate of {:?} to two clients", client.name),
-            );
-        }
-        if client.tokens.iter().any(|token| tokens.contains(token)) {
-            section.fault(
-                "tokens",
-                &format!("gives a token of {:?} twice", client.name),
-            );
-        }
-        tokens.extend_from_slice(&client.tokens);
+            .any(|token| self.tokens.contains(&token));
+        self.tokens.extend(&client.tokens);
+        is_new
     }
 }
 
 fn tls(section: &mut Section<'_>, in_use: Option<&Tls>) -> Option<tls::TlsConfig> {
     let text = |text: &str| Ok::<_, String>(text.to_owned());
-    let cert = section
-        .required("cert", "the path of a PEM file", text)
-        .map(PathBuf::from);
-    let key = section
-        .required("key", "the path of a PEM file", text)
-        .map(PathBuf::from);
-    let client_ca = section.optional("client_ca", text).map(PathBuf::from);
+    let cert = section.required("cert", "the path of a PEM file", text);
+    let key = section.required("key", "the path of a PEM file", text);
+    let client_ca = section.optional("client_ca", text);
     let config = tls::TlsConfig {
-        cert: cert?,
-        key: key?,
-        client_ca,
+        cert: cert?.into(),
+        key: key?.into(),
+        client_ca: client_ca.map(PathBuf::from),
     };
     let checked = match in_use {
         Some(in_use) => in_use.check(&config),
         None => tls::check(&config, SystemClock::start().wall()),
     };
     if let Err(error) = checked {
-        section.fault(error.setting, &error.message);
+        section.fault(error.setting, error.message);
     }
     Some(config)
 }
 
 fn client(section: &mut Section<'_>) -> Option<ClientConfig> {
-    let name = section.required("name", "what logs call this client", |text| {
-        match text.trim() {
-            "" => Err("must not be empty".to_owned()),
-            name => Ok(name.to_owned()),
-        }
-    });
-    let mut tokens: Vec<TokenHash> = Vec::new();
-    for text in section.texts("sha256").unwrap_or_default() {
-        match text.parse() {
-            Ok(token) => tokens.push(token),
-            Err(error) => section.fault("sha256", &format!("{error}")),
-        }
-    }
+    let name = section.required("name", "what logs call this client", client_name);
+    let tokens = tokens(section);
     let certificates = section.texts("certificate").unwrap_or_default();
     if !section.has("sha256") && !section.has("certificate") {
         section.missing("sha256", "or certificate: how this client is known");
     }
     let platforms = section.texts("platforms");
     let accounts = section.texts("accounts");
-    let rate = section
-        .optional_count("rate", 1..=1_000_000)
-        .and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?));
+    let rate = section.optional_count("rate", 1..=1_000_000);
+    let rate = rate.and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?));
     let max_in_flight = section.optional_count("max_in_flight", 1..=1_000_000);
     Some(ClientConfig {
         name: name?,
@@ -268,6 +259,24 @@ fn client(section: &mut Section<'_>) -> Option<ClientConfig> {
         rate,
         max_in_flight,
     })
+}
+
+fn client_name(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("must not be empty".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
+fn tokens(section: &mut Section<'_>) -> Vec<TokenHash> {
+    let mut tokens = Vec::new();
+    for text in section.texts("sha256").unwrap_or_default() {
+        match text.parse() {
+            Ok(token) => tokens.push(token),
+            Err(error) => section.fault("sha256", format!("{error}")),
+        }
+    }
+    tokens
 }
 
 #[cfg(test)]

@@ -133,24 +133,31 @@ pub(crate) fn read_beside(
     for name in strays {
         reader.warn(&name, environment::STRAY);
     }
+    let config = config(&mut reader, in_use);
+    let (toml, warnings) = reader.finish()?;
+    Ok(Effective {
+        config,
+        toml,
+        warnings,
+    })
+}
+
+/// Reads every section. What is faulty has its default.
+fn config(reader: &mut SettingsReader, in_use: Option<&Tls>) -> Config {
     let grpc = reader.section("grpc", |section| grpc::grpc(section, in_use));
     let ops = reader.section("ops", sections::ops);
-    check_ports(&mut reader, &grpc, ops);
-    let log = reader.section("log", |log| Log {
-        level: log.parsed("level", "info"),
-        format: log.choice("format", &LogFormat::ALL),
-        lookups: log.switch("lookups", false),
-    });
+    check_ports(reader, &grpc, ops);
+    let log = reader.section("log", sections::log);
     let (memory, ages, admitted) = reader.section("cache", sections::caches);
     let redis = reader.optional_section("redis", redis::redis);
     let redis = redis.unwrap_or_default();
     let tracing = reader.optional_section("tracing", sections::tracing);
     let most = (LOADS_PER_CALL * grpc.max_in_flight, grpc.max_prefetch_jobs);
-    let (resolver, limits, withheld) =
+    let (mut resolver, limits, withheld) =
         reader.section("lookup", |section| sections::lookup(section, most));
-    let connectors = connectors(&mut reader, &grpc);
-    let (toml, warnings) = reader.finish()?;
-    let config = Config {
+    let connectors = connectors(reader, &grpc);
+    resolver.is_one_connector = connectors.len() == 1;
+    Config {
         grpc,
         ops,
         log,
@@ -162,20 +169,12 @@ pub(crate) fn read_beside(
         redis_keys: redis.keys,
         redis_secrets: redis.secrets,
         replicas: redis.replicas,
-        resolver: resolver::ResolverConfig {
-            is_one_connector: connectors.len() == 1,
-            ..resolver
-        },
+        resolver,
         limits,
         withheld,
         connectors,
         are_crms_new: false,
-    };
-    Ok(Effective {
-        config,
-        toml,
-        warnings,
-    })
+    }
 }
 
 /// The connectors. There must be at least one, and every one that a client may use.
@@ -184,10 +183,8 @@ fn connectors(reader: &mut SettingsReader, grpc: &Grpc) -> Vec<ConnectorConfig> 
     for (n, client) in grpc.clients.iter().enumerate() {
         let unknown = |name: &&String| !connectors.iter().any(|(connector, _)| connector == *name);
         if let Some(name) = client.platforms.iter().flatten().find(unknown) {
-            reader.fault(
-                &format!("grpc.tokens[{n}].platforms"),
-                &format!("{name:?} is not a configured connector"),
-            );
+            let path = format!("grpc.tokens[{n}].platforms");
+            reader.fault(&path, format!("{name:?} is not a configured connector"));
         }
     }
     check_borrowers(reader, grpc, &connectors);
@@ -208,13 +205,9 @@ fn check_ports(reader: &mut SettingsReader, grpc: &Grpc, ops: Ops) {
     let overlap = a == b || a.is_unspecified() || b.is_unspecified();
     let sound = reader.is_sound("grpc.listen") && reader.is_sound("ops.listen");
     if sound && overlap && one.port() == other.port() && one.port() != 0 {
-        reader.fault(
-            "ops.listen",
-            &format!(
-                "has port {} as grpc.listen has; each needs its own",
-                other.port()
-            ),
-        );
+        let port = other.port();
+        let fault = format!("has port {port} as grpc.listen has; each needs its own");
+        reader.fault("ops.listen", fault);
     }
 }
 

@@ -13,16 +13,12 @@ const MOST_PER_DAY: usize = 1_000_000_000;
 /// also replaces the default of one kind of calls, unless the settings give that kind its own. All
 /// have one scope, and share the limits on calls at once and in a day.
 pub(super) fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quotas> {
-    let given = Given {
-        limit: section.is_given("rate") || section.is_given("per"),
-        burst: section.is_given("burst"),
-        share: section.is_given("prefetch_share"),
-    };
+    let given = Given::read(section);
     let scope = section.parsed("scope", default.all.scope().name());
     let all = quota(default.all, scope, section);
-    let [concurrent, per_day] = totals(default.all, section);
+    let totals = totals(default.all, section);
     let all = all?;
-    let mut own = |key: &str, kind: CallKind| {
+    let mut of_kind = |key: &str, kind: CallKind| {
         let documented = default.own(kind).filter(|_| !given.limit);
         if documented.is_none() && !section.has_below(key) {
             return Some(None);
@@ -31,25 +27,35 @@ pub(super) fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quota
         let read = section.nested(key, |section| quota(own, scope, section));
         read.map(Some)
     };
-    let (search, other) = (
-        own("search", CallKind::Search)?,
-        own("other", CallKind::Other)?,
-    );
-    let of_kinds = [search, other].into_iter().flatten();
-    let fault = of_kinds
-        .chain([all])
-        .find_map(|quota| quota.with_totals(concurrent, per_day).err());
-    // A replacement for a faulty value is not the person's fault.
-    if let Some(fault) = fault.filter(|_| section.is_sound("rate") && section.is_sound("per")) {
-        section.fault(fault.key(), &fault.to_string());
-    }
+    let search = of_kind("search", CallKind::Search)?;
+    let other = of_kind("other", CallKind::Other)?;
+    let quotas = [search, other, Some(all)];
+    check_totals(quotas.into_iter().flatten(), totals, section);
+    let [concurrent, per_day] = totals;
     let all = all.with_totals(concurrent, per_day).ok()?;
     Some(Quotas { all, search, other })
 }
 
+/// Most calls at once, and in a day.
+type Totals = [Option<NonZeroU32>; 2];
+
+/// Every quota must fit into the limits over all kinds. A replacement for a faulty value is not the
+/// person's fault.
+fn check_totals(
+    mut quotas: impl Iterator<Item = Quota>,
+    [concurrent, per_day]: Totals,
+    section: &mut Section<'_>,
+) {
+    let fault = quotas.find_map(|quota| quota.with_totals(concurrent, per_day).err());
+    let are_sound = section.is_sound("rate") && section.is_sound("per");
+    if let Some(fault) = fault.filter(|_| are_sound) {
+        section.fault(fault.key(), fault.to_string());
+    }
+}
+
 /// The limits over all kinds of calls: calls at once, and calls in a day. A CRM without a
 /// documented one has none unless the settings give it.
-fn totals(default: Quota, section: &mut Section<'_>) -> [Option<NonZeroU32>; 2] {
+fn totals(default: Quota, section: &mut Section<'_>) -> Totals {
     let mut limit = |key: &str, most: usize, default: Option<NonZeroU32>| {
         let calls = match default {
             Some(default) => Some(section.count(key, default.get() as usize, 1..=most)),
@@ -72,46 +78,42 @@ struct Given {
 }
 
 impl Given {
+    fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            limit: section.is_given("rate") || section.is_given("per"),
+            burst: section.is_given("burst"),
+            share: section.is_given("prefetch_share"),
+        }
+    }
+
     /// The quota of one kind of call, with the settings for all calls applied.
     fn applied(&self, own: Quota, all: Quota, scope: Scope) -> Option<Quota> {
-        let burst = if self.burst {
-            own.burst().min(all.burst())
-        } else {
-            own.burst()
-        };
-        let share = if self.share {
-            all.prefetch_share()
-        } else {
-            own.prefetch_share()
-        };
-        Quota::new(own.rate().get(), own.per(), burst.get(), scope, share).ok()
+        let most = if self.burst { all.burst() } else { own.burst() };
+        let burst = own.burst().min(most).get();
+        let shared = if self.share { all } else { own };
+        let share = shared.prefetch_share();
+        Quota::new(own.rate().get(), own.per(), burst, scope, share).ok()
     }
 }
 
+/// The keys of one quota.
+const KEYS: [&str; 5] = ["rate", "per", "burst", "scope", "prefetch_share"];
+
 fn quota(default: Quota, scope: Scope, section: &mut Section<'_>) -> Option<Quota> {
     let rate = calls(section, "rate", default.rate());
-    let per = section.duration(
-        "per",
-        &humantime::format_duration(default.per()).to_string(),
-    );
-    let burst = calls(
-        section,
-        "burst",
-        default.burst().min(NonZeroU32::new(rate)?),
-    );
+    let per = humantime::format_duration(default.per()).to_string();
+    let per = section.duration("per", &per);
+    let most = NonZeroU32::new(rate)?;
+    let burst = calls(section, "burst", default.burst().min(most));
     let share = section.share("prefetch_share", default.prefetch_share());
     let quota = Quota::new(rate, per, burst, scope, share);
-    let known = ["rate", "per", "burst", "scope", "prefetch_share"]
-        .iter()
-        .all(|key| section.is_sound(key));
-    // Replacements for faulty values are not the person's faults.
-    quota
-        .map_err(|error| {
-            if known {
-                section.fault(error.key(), &error.to_string());
-            }
-        })
-        .ok()
+    if let Err(error) = &quota
+        // Replacements for faulty values are not the person's faults.
+        && KEYS.iter().all(|key| section.is_sound(key))
+    {
+        section.fault(error.key(), error.to_string());
+    }
+    quota.ok()
 }
 
 fn calls(section: &mut Section<'_>, key: &str, default: NonZeroU32) -> u32 {

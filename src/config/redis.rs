@@ -49,6 +49,7 @@ pub(super) fn redis(section: &mut Section<'_>) -> RedisSettings {
         ("redis.ca_file", hash_of(ca.as_ref())),
     ];
     let secrets = hashes.into_iter();
+    let secrets = secrets.filter_map(|(setting, hash)| Some((setting, hash?)));
     let link = url.map(|url| redis_link::LinkConfig {
         url,
         key_prefix,
@@ -60,9 +61,7 @@ pub(super) fn redis(section: &mut Section<'_>) -> RedisSettings {
         link,
         keys: keys.map(|file| file.content),
         replicas: replicas(section),
-        secrets: secrets
-            .filter_map(|(setting, hash)| Some((setting, hash?)))
-            .collect(),
+        secrets: secrets.collect(),
     }
 }
 

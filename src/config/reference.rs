@@ -45,17 +45,20 @@ fn defaults() -> Table {
     let mut sample = "redis.url = \"redis://127.0.0.1\"\n\
                       tracing.otlp_endpoint = \"http://127.0.0.1:4317\"\n"
         .to_owned();
-    for kind in kinds() {
-        sample += &format!(
-            "[connectors.{kind}]\nkind = \"{kind}\"\nbase_url = \"https://crm.example\"\n"
-        );
-        // Every machine has this variable; its value is not shown.
-        for name in secret_names(SpecKind::File, embedded(kind).unwrap_or_default()) {
-            sample += &format!("secrets.{name} = {{ env = \"PATH\" }}\n");
-        }
-    }
+    sample.extend(kinds().map(sample_of));
     let read = read(&sample, []).expect("the sample is sound");
     read.toml.parse().expect("what takes effect is TOML")
+}
+
+/// A connector with all that its kind requires.
+fn sample_of(kind: &str) -> String {
+    let mut sample =
+        format!("[connectors.{kind}]\nkind = \"{kind}\"\nbase_url = \"https://crm.example\"\n");
+    // Every machine has this variable; its value is not shown.
+    for name in secret_names(SpecKind::File, embedded(kind).unwrap_or_default()) {
+        sample += &format!("secrets.{name} = {{ env = \"PATH\" }}\n");
+    }
+    sample
 }
 
 /// Each value with its path. Connectors of one kind appear under `NAME`.

@@ -22,12 +22,12 @@ pub(super) fn secret(section: &mut Section<'_>) -> Option<SecretString> {
 }
 
 /// A variable of the environment. Only its name is shown.
-struct Variable {
+struct SecretVariable {
     name: String,
     secret: SecretString,
 }
 
-impl std::fmt::Display for Variable {
+impl std::fmt::Display for SecretVariable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name)
     }
@@ -37,13 +37,13 @@ impl std::fmt::Display for Variable {
     clippy::disallowed_methods,
     reason = "the settings name the variable of a secret, which is read with them"
 )]
-fn variable(name: &str) -> Result<Variable, String> {
+fn variable(name: &str) -> Result<SecretVariable, String> {
     let value = std::env::var(name).map_err(|_| format!("{name} is not set, or is no text"))?;
     let value = Zeroizing::new(value);
     if value.trim().is_empty() {
         return Err(format!("{name} is empty"));
     }
-    Ok(Variable {
+    Ok(SecretVariable {
         name: name.to_owned(),
         secret: value.trim().into(),
     })

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use toml::{Table, Value};
 
@@ -94,8 +95,7 @@ impl<'a> Section<'a> {
         self.know(key);
         let value = self.table.remove(key);
         let (read, effective) = self.below(self.path_of(key), value, read);
-        self.effective
-            .insert(key.to_owned(), Value::Table(effective));
+        self.show(key, effective);
         read
     }
 
@@ -112,13 +112,7 @@ impl<'a> Section<'a> {
     /// Returns whether a table exists within this one. One of its variables is enough.
     pub(super) fn has_below(&mut self, key: &str) -> bool {
         self.know(key);
-        let prefix = format!("{}.", self.path_of(key).to_ascii_lowercase());
-        self.table.contains_key(key)
-            || self
-                .findings
-                .env
-                .keys()
-                .any(|path| path.starts_with(&prefix))
+        self.table.contains_key(key) || self.findings.names_below(&self.path_of(key))
     }
 
     /// Returns whether a key was set.
@@ -137,11 +131,9 @@ impl<'a> Section<'a> {
             self.fault(key, "must be a text");
             return None;
         };
-        let parsed = parse(&text)
-            .map_err(|message| self.fault(key, &message))
-            .ok()?;
-        self.effective
-            .insert(key.to_owned(), Value::String(parsed.to_string()));
+        let parsed = parse(&text);
+        let parsed = parsed.map_err(|message| self.fault(key, message)).ok()?;
+        self.show(key, parsed.to_string());
         Some(parsed)
     }
 
@@ -165,41 +157,32 @@ impl<'a> Section<'a> {
 
     pub(super) fn is_given(&mut self, key: &str) -> bool {
         self.know(key);
-        self.table.contains_key(key)
-            || self
-                .findings
-                .env
-                .contains_key(&self.path_of(key).to_ascii_lowercase())
+        let variable = self.path_of(key).to_ascii_lowercase();
+        self.table.contains_key(key) || self.findings.env.contains_key(&variable)
     }
 
     /// Returns whether this key, and everything below it, has no fault. A rule about several
     /// settings is skipped if one of them could not be read.
     pub(super) fn is_sound(&self, key: &str) -> bool {
         let path = self.path_of(key);
-        let below = |fault: &Fault| {
-            fault
-                .path
-                .strip_prefix(&path)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        !self.findings.faults.iter().any(below)
+        let mut faults = self.findings.faults.iter();
+        !faults.any(|fault| fault.is_at_or_below(&path))
     }
 
-    pub(super) fn fault(&mut self, key: &str, message: &str) {
+    pub(super) fn fault(&mut self, key: &str, message: impl Into<String>) {
         let path = self.path_of(key);
-        self.findings.faults.push(Fault {
-            path,
-            message: message.to_owned(),
-        });
+        self.findings.fault(path, message);
     }
 
     /// Reports something that works, but may not be intended.
-    pub(super) fn warn(&mut self, key: &str, message: &str) {
+    pub(super) fn warn(&mut self, key: &str, message: impl Into<String>) {
         let path = self.path_of(key);
-        self.findings.warnings.push(Fault {
-            path,
-            message: message.to_owned(),
-        });
+        self.findings.warn(path, message);
+    }
+
+    /// Records what takes effect.
+    fn show(&mut self, key: &str, value: impl Into<Value>) {
+        self.effective.insert(key.to_owned(), value.into());
     }
 
     fn know(&mut self, key: &str) {
@@ -212,12 +195,9 @@ impl<'a> Section<'a> {
         self.know(key);
         let from_file = self.table.remove(key);
         // Variables are read in lower case, so that they match a connector's name in any case.
-        let from_env = self
-            .findings
-            .env
-            .remove(&self.path_of(key).to_ascii_lowercase())
-            .map(Value::String);
-        from_env.or(from_file)
+        let variable = self.path_of(key).to_ascii_lowercase();
+        let from_env = self.findings.env.remove(&variable);
+        from_env.map(Value::String).or(from_file)
     }
 
     fn path_of(&self, key: &str) -> String {
@@ -230,10 +210,7 @@ impl<'a> Section<'a> {
             Some(Value::Table(table)) => table,
             Some(_) => {
                 let path = self.path.clone();
-                self.findings.faults.push(Fault {
-                    path,
-                    message: "must be a section".to_owned(),
-                });
+                self.findings.fault(path, "must be a section");
                 self.misshapen = true;
                 Table::new()
             }
@@ -244,49 +221,104 @@ impl<'a> Section<'a> {
     /// probably that key, misspelt.
     fn close(mut self) -> Table {
         let unknown = self.unknown();
-        let missing = std::mem::take(&mut self.missing);
         if unknown.is_empty() {
-            for (key, expected) in &missing {
-                self.fault(key, &format!("is required: {expected}"));
-            }
-        }
-        let is_missing = |known: &String| missing.iter().any(|(key, _)| key == known);
-        let shown = |key: &String| {
-            if is_missing(key) {
-                format!("{key} (required)")
-            } else {
-                key.clone()
-            }
-        };
-        let has = self.known.iter().map(shown).collect::<Vec<_>>().join(", ");
-        for (path, message) in unknown {
-            let key = path.rsplit('.').next().unwrap_or_default();
-            let meant = meant(key, self.known.iter().map(String::as_str));
-            let message = format!("{message}{meant}; this section has: {has}");
-            self.findings.faults.push(Fault { path, message });
+            self.report_missing();
+        } else {
+            self.report(unknown);
         }
         self.effective
     }
 
-    /// Keys and variables that nothing requested, each with the fault.
-    fn unknown(&mut self) -> Vec<(String, String)> {
-        let in_file = std::mem::take(&mut self.table);
-        let mut unknown: Vec<_> = in_file
-            .iter()
-            .map(|(key, _)| (self.path_of(key), "unknown setting".to_owned()))
-            .collect();
-        let prefix = format!("{}.", self.path.to_ascii_lowercase());
-        let env = std::mem::take(&mut self.findings.env).into_iter();
-        let (below, others) = env.partition(|(path, _)| path.starts_with(&prefix));
-        self.findings.env = others;
-        let below: BTreeMap<_, _> = below;
-        unknown.extend(below.into_keys().map(|path| {
-            let variable = variable(&path);
-            let message = format!("unknown setting, from the environment variable {variable}");
-            (path, message)
-        }));
+    fn report_missing(&mut self) {
+        for (key, expected) in std::mem::take(&mut self.missing) {
+            self.fault(&key, format!("is required: {expected}"));
+        }
+    }
+
+    /// Reports unknown keys, beside those that the section can have.
+    fn report(&mut self, unknown: Vec<Fault>) {
+        let has = self.known_keys();
+        for Fault { path, message } in unknown {
+            let key = path.rsplit('.').next().unwrap_or_default();
+            let meant = meant(key, self.known.iter().map(String::as_str));
+            let message = format!("{message}{meant}; this section has: {has}");
+            self.findings.fault(path, message);
+        }
+    }
+
+    /// The keys that the section can have, for a person.
+    fn known_keys(&self) -> String {
+        let known = self.known.iter().map(|key| self.known_key(key));
+        known.collect::<Vec<_>>().join(", ")
+    }
+
+    fn known_key(&self, key: &str) -> String {
+        let mut missing = self.missing.iter();
+        if missing.any(|(missing, _)| missing == key) {
+            format!("{key} (required)")
+        } else {
+            key.to_owned()
+        }
+    }
+
+    /// Keys and variables that nothing requested.
+    fn unknown(&mut self) -> Vec<Fault> {
+        let keys = std::mem::take(&mut self.table).into_iter();
+        let in_file = keys.map(|(key, _)| Fault::new(self.path_of(&key), "unknown setting"));
+        let mut unknown: Vec<Fault> = in_file.collect();
+        let variables = self.findings.take_below(&self.path);
+        unknown.extend(variables.into_iter().map(unknown_variable));
         unknown
     }
+}
+
+impl Fault {
+    fn is_at_or_below(&self, path: &str) -> bool {
+        let rest = self.path.strip_prefix(path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    }
+
+    pub(super) fn new(path: String, message: impl Into<String>) -> Self {
+        Self {
+            path,
+            message: message.into(),
+        }
+    }
+}
+
+impl Findings {
+    fn fault(&mut self, path: String, message: impl Into<String>) {
+        self.faults.push(Fault::new(path, message));
+    }
+
+    fn warn(&mut self, path: String, message: impl Into<String>) {
+        self.warnings.push(Fault::new(path, message));
+    }
+
+    /// Whether a variable is a setting below a path.
+    fn names_below(&self, path: &str) -> bool {
+        let prefix = format!("{}.", path.to_ascii_lowercase());
+        self.env.keys().any(|path| path.starts_with(&prefix))
+    }
+
+    /// Takes the variables below a path that nothing has used.
+    fn take_below(&mut self, path: &str) -> Vec<String> {
+        let prefix = format!("{}.", path.to_ascii_lowercase());
+        let below = self.env.keys().filter(|path| path.starts_with(&prefix));
+        let below: Vec<String> = below.cloned().collect();
+        self.env.retain(|path, _| !path.starts_with(&prefix));
+        below
+    }
+}
+
+fn unknown_variable(path: String) -> Fault {
+    let variable = variable(&path);
+    let message = format!("unknown setting, from the environment variable {variable}");
+    Fault::new(path, message)
+}
+
+fn parse<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
 }
 
 /// How alike two names must be for one to be a misspelling of the other.
@@ -302,8 +334,6 @@ fn meant<'a>(unknown: &str, names: impl Iterator<Item = &'a str>) -> String {
 
 /// The environment variable of a setting.
 fn variable(path: &str) -> String {
-    format!(
-        "{ENV_PREFIX}{}",
-        path.replace('.', "__").to_ascii_uppercase()
-    )
+    let name = path.replace('.', "__").to_ascii_uppercase();
+    format!("{ENV_PREFIX}{name}")
 }

@@ -1,12 +1,16 @@
-//! The smaller sections: `ops`, `cache`, `lookup`, `tracing`.
+//! The smaller sections: `ops`, `log`, `cache`, `lookup`, `tracing`.
 
 use std::time::Duration;
 
+use url::Url;
+
+use super::connectors::{is_place, url};
 use super::section::Section;
-use super::{Ops, longer_than_zero};
+use super::{Log, Ops, longer_than_zero};
 use crate::connector::CallLimits;
 use crate::domain::phone::{HouseWord, HouseWords};
 use crate::domain::{AgePolicy, Ages};
+use crate::telemetry::LogFormat;
 use crate::{cache, resolver, trace};
 
 pub(super) fn ops(section: &mut Section<'_>) -> Ops {
@@ -19,9 +23,17 @@ pub(super) fn ops(section: &mut Section<'_>) -> Ops {
              let something in front guard this port",
             ops.listen
         );
-        section.warn("listen", &message);
+        section.warn("listen", message);
     }
     ops
+}
+
+pub(super) fn log(section: &mut Section<'_>) -> Log {
+    Log {
+        level: section.parsed("level", "info"),
+        format: section.choice("format", &LogFormat::ALL),
+        lookups: section.switch("lookups", false),
+    }
 }
 
 pub(super) fn caches(section: &mut Section<'_>) -> (cache::MemoryConfig, AgePolicy, Duration) {
@@ -56,30 +68,29 @@ pub(super) fn lookup(
     (max_loads, max_jobs): (usize, usize),
 ) -> (resolver::ResolverConfig, CallLimits, HouseWords) {
     let timeout = section.duration("timeout", "15s");
-    let soft_deadline = section.duration("soft_deadline", "2s");
-    let details_timeout = section.duration("details_timeout", "400ms");
+    longer_than_zero(section, "timeout", timeout);
+    let resolver = resolver::ResolverConfig {
+        timeout,
+        soft_deadline: section.duration("soft_deadline", "2s"),
+        details_timeout: section.duration("details_timeout", "400ms"),
+        max_loads,
+        max_jobs,
+        is_one_connector: false,
+    };
     let withheld = section.list::<HouseWord>("withheld", &[]).into();
-    let limits = CallLimits {
-        call_timeout: section.duration("call_timeout", "5s"),
+    (resolver, call_limits(section), withheld)
+}
+
+fn call_limits(section: &mut Section<'_>) -> CallLimits {
+    let call_timeout = section.duration("call_timeout", "5s");
+    longer_than_zero(section, "call_timeout", call_timeout);
+    CallLimits {
+        call_timeout,
         reply_bytes: usize::try_from(section.size("max_reply", "4MiB")).unwrap_or(usize::MAX),
         pages: u32::try_from(section.count("max_pages", 5, 1..=1000)).unwrap_or(u32::MAX),
         contacts: section.count("max_contacts", 25, 1..=1000),
         concurrent_calls: section.count("max_concurrent_calls", 6, 1..=100),
-    };
-    longer_than_zero(section, "timeout", timeout);
-    longer_than_zero(section, "call_timeout", limits.call_timeout);
-    (
-        resolver::ResolverConfig {
-            timeout,
-            soft_deadline,
-            details_timeout,
-            max_loads,
-            max_jobs,
-            is_one_connector: false,
-        },
-        limits,
-        withheld,
-    )
+    }
 }
 
 pub(super) fn tracing(section: &mut Section<'_>) -> Option<trace::TraceConfig> {
@@ -95,18 +106,13 @@ pub(super) fn tracing(section: &mut Section<'_>) -> Option<trace::TraceConfig> {
     })
 }
 
-fn otlp_endpoint(text: &str) -> Result<url::Url, String> {
-    let url = url::Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
-    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    if url.scheme() != "http"
-        || !url.has_host()
-        || !plain
-        || url.password().is_some()
-        || url.path() != "/"
-    {
-        return Err(
-            "must be http://host:port: the collector's OTLP over gRPC, beside the daemon and without TLS".to_owned()
-        );
+fn otlp_endpoint(text: &str) -> Result<Url, String> {
+    let url = url(text)?;
+    if url.scheme() == "http" && url.path() == "/" && is_place(&url) {
+        return Ok(url);
     }
-    Ok(url)
+    Err(
+        "must be http://host:port: the collector's OTLP over gRPC, beside the daemon and without TLS"
+            .to_owned(),
+    )
 }

@@ -70,12 +70,14 @@ pub(super) fn is_public(address: IpAddr) -> bool {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => match embedded(address) {
             Some(inner) => is_public_v4(inner),
-            None => {
-                is_within_v6(address, GLOBAL_UNICAST)
-                    && !REFUSED_V6.iter().any(|range| is_within_v6(address, *range))
-            }
+            None => is_public_v6(address),
         },
     }
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let is_refused = REFUSED_V6.iter().any(|range| is_within_v6(address, *range));
+    is_within_v6(address, GLOBAL_UNICAST) && !is_refused
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {

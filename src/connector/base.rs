@@ -63,6 +63,21 @@ impl BaseError {
 }
 
 impl BaseForm {
+    /// One address for all users.
+    #[must_use]
+    pub(crate) fn fixed(address: &str) -> Self {
+        Self::Pieces(vec![BasePiece::Text(address.to_owned())])
+    }
+
+    /// The address that these pieces make.
+    #[must_use]
+    pub(crate) fn of_pieces(pieces: Vec<BasePiece>) -> Self {
+        match pieces.as_slice() {
+            [BasePiece::Text(text), BasePiece::Host] if text == "https://" => Self::Host,
+            _ => Self::Pieces(pieces),
+        }
+    }
+
     /// Whether users decide about the address.
     #[must_use]
     pub(crate) fn is_named(&self) -> bool {
@@ -114,34 +129,47 @@ impl BaseForm {
     /// # Errors
     /// [`BaseError`] with the reason, without the value.
     pub(crate) fn address(&self, user: &User, allowed: &[HostPattern]) -> Result<Url, BaseError> {
-        let host = || user.host.as_ref().ok_or(BaseError::NoHost);
         let Self::Pieces(pieces) = self else {
             // A host is only taken if it is allowed.
-            let address = format!("https://{}", host()?.as_str());
+            let address = format!("https://{}", host_of(user)?);
             return Url::parse(&address).map_err(|_| BaseError::NoAddress);
         };
         let mut address = String::new();
         for piece in pieces {
-            match piece {
-                BasePiece::Text(text) | BasePiece::Elsewhere(text) => address.push_str(text),
-                BasePiece::Host => address.push_str(host()?.as_str()),
-                BasePiece::HostLabel => {
-                    let label = host()?.as_str().split('.').next();
-                    address.push_str(label.unwrap_or_default());
-                }
-                BasePiece::Info(name, below) => {
-                    let text = user.info.text(name, below);
-                    let text = text.ok_or_else(|| BaseError::NoInfo(name.clone()))?;
-                    // Within an address a value is a part of its host or one segment.
-                    if !address.is_empty() && text.contains(['/', ':']) {
-                        return Err(BaseError::NoAddress);
-                    }
-                    address.push_str(text);
-                }
+            let text = piece.text(user)?;
+            // Within an address a value is a part of its host or one segment.
+            if matches!(piece, BasePiece::Info(..))
+                && !address.is_empty()
+                && text.contains(['/', ':'])
+            {
+                return Err(BaseError::NoAddress);
             }
+            address.push_str(text);
         }
         allowed_address(&address, allowed, self.is_named())
     }
+}
+
+impl BasePiece {
+    fn text<'a>(&'a self, user: &'a User) -> Result<&'a str, BaseError> {
+        match self {
+            Self::Text(text) | Self::Elsewhere(text) => Ok(text),
+            Self::Host => host_of(user),
+            Self::HostLabel => {
+                let label = host_of(user)?.split('.').next();
+                Ok(label.unwrap_or_default())
+            }
+            Self::Info(name, below) => {
+                let text = user.info.text(name, below);
+                text.ok_or_else(|| BaseError::NoInfo(name.clone()))
+            }
+        }
+    }
+}
+
+fn host_of(user: &User) -> Result<&str, BaseError> {
+    let host = user.host.as_ref().map(Host::as_str);
+    host.ok_or(BaseError::NoHost)
 }
 
 /// The address, if it needs nothing of the caller.

@@ -124,9 +124,11 @@ fn choice_is_usable(choice: &mut Value) -> bool {
 /// Approximate size in bytes.
 fn size(choice: &Value) -> usize {
     let members = choice.as_object().into_iter().flatten();
-    members
-        .map(|(name, value)| name.len() + 16 + value.as_str().map_or(0, str::len))
-        .sum()
+    members.map(member_size).sum()
+}
+
+fn member_size((name, value): (&String, &Value)) -> usize {
+    name.len() + 16 + value.as_str().map_or(0, str::len)
 }
 
 fn take(room: &mut usize, bytes: usize) -> bool {
@@ -164,16 +166,18 @@ fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Makes a text fit for display.
-fn show(text: &mut String) {
-    if let Some((end, _)) = text.char_indices().nth(SHOWN) {
-        let last = text[..end]
-            .char_indices()
-            .next_back()
-            .map_or(0, |(at, _)| at);
-        text.truncate(last);
+/// Cuts what is longer than people are shown.
+fn shorten(text: &mut String) {
+    if text.char_indices().nth(SHOWN).is_some() {
+        let end = text.char_indices().nth(SHOWN - 1);
+        text.truncate(end.map_or(0, |(at, _)| at));
         text.push('…');
     }
+}
+
+/// Makes a text fit for display.
+fn show(text: &mut String) {
+    shorten(text);
     if text.contains(char::is_control) {
         *text = text.replace(char::is_control, " ");
     }

@@ -72,8 +72,7 @@ pub(crate) fn built_in(
     if kind == EXAMPLE {
         return Some(Ok(Arc::new(ExampleConnector::new())));
     }
-    let text = embedded(kind)?;
-    let connector = read_spec(SpecKind::File, text, secrets);
+    let connector = read_spec(SpecKind::File, embedded(kind)?, secrets);
     Some(connector.map(|connector| connector as Arc<dyn Connector>))
 }
 

@@ -12,6 +12,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::domain::user::AdditionalInfo;
 use crate::domain::{AuthHeader, Host, User};
 
 /// Headers, each with the form of its value, and what else of a credential is sent.
@@ -104,6 +105,25 @@ pub(super) struct CredentialSource<'a> {
     pub(super) user: &'a User,
 }
 
+impl HeaderForm {
+    /// The pieces, one after the other.
+    pub(super) fn of(pieces: Vec<CredentialPiece>) -> Self {
+        Self {
+            pieces,
+            ..Self::default()
+        }
+    }
+
+    fn reads_info(&self) -> bool {
+        let mut pieces = self.pieces.iter();
+        pieces.any(|piece| piece.info_name().is_some())
+    }
+
+    fn takes_any_header(&self) -> bool {
+        self.prefix.is_empty() && matches!(self.pieces.as_slice(), [CredentialPiece::Header])
+    }
+}
+
 impl CredentialForm {
     /// The caller's header, unchanged, as `Authorization`.
     pub(super) fn authorization() -> Self {
@@ -112,14 +132,9 @@ impl CredentialForm {
 
     /// Headers made of pieces.
     pub(super) fn of(headers: Vec<(HeaderName, Vec<CredentialPiece>)>) -> Self {
-        let form = |(name, pieces)| {
-            let form = HeaderForm {
-                pieces,
-                ..HeaderForm::default()
-            };
-            (name, form)
-        };
-        Self::of_forms(headers.into_iter().map(form).collect())
+        let headers = headers.into_iter();
+        let forms = headers.map(|(name, pieces)| (name, HeaderForm::of(pieces)));
+        Self::of_forms(forms.collect())
     }
 
     /// Headers of these forms.
@@ -137,12 +152,7 @@ impl CredentialForm {
 
     /// The field of a request that is to blame if it makes no credential.
     pub(super) fn field(&self) -> &'static str {
-        let is_info = |piece: &CredentialPiece| matches!(piece, CredentialPiece::Info(..));
-        let reads_info = self
-            .headers
-            .iter()
-            .any(|(_, form)| form.pieces.iter().any(is_info));
-        if reads_info {
+        if self.headers.iter().any(|(_, form)| form.reads_info()) {
             "user.platform_additional_info"
         } else {
             "auth_header"
@@ -170,10 +180,8 @@ impl CredentialForm {
 
     /// Whether any input makes a credential.
     pub(super) fn takes_any_header(&self) -> bool {
-        let takes_any = |(_, form): &(HeaderName, HeaderForm)| {
-            form.prefix.is_empty() && matches!(form.pieces.as_slice(), [CredentialPiece::Header])
-        };
-        self.shown.is_empty() && self.headers.iter().all(takes_any)
+        let mut forms = self.headers.iter();
+        self.shown.is_empty() && forms.all(|(_, form)| form.takes_any_header())
     }
 
     /// Names and values of the headers, and of what is shown elsewhere. A missing field is empty.
@@ -197,26 +205,16 @@ impl CredentialForm {
         &self,
         from: CredentialSource<'_>,
     ) -> Result<RenderedCredential, NoCredential> {
-        let (mut headers, mut around_token) = (Vec::new(), Vec::new());
-        for (name, form) in &self.headers {
-            let text = form.checked_text(from)?;
-            match text.as_ref().split_once(TOKEN_MARK) {
-                Some((before, after)) => {
-                    let around = [before.to_owned(), after.to_owned()];
-                    around_token.push((name.clone(), around));
-                }
-                None => headers.push((name.clone(), sensitive(text.as_ref())?)),
-            }
-        }
-        let shown = |piece: &CredentialPiece| {
-            let text = piece.text(from).filter(|text| !text.as_ref().is_empty());
-            Ok(SecretString::from(text.ok_or(NoCredential)?.as_ref()))
+        let shown = self.shown.iter().map(|piece| piece.shown(from));
+        let mut rendered = RenderedCredential {
+            headers: Vec::new(),
+            around_token: Vec::new(),
+            shown: shown.collect::<Result<_, _>>()?,
         };
-        Ok(RenderedCredential {
-            headers,
-            around_token,
-            shown: self.shown.iter().map(shown).collect::<Result<_, _>>()?,
-        })
+        for (name, form) in &self.headers {
+            rendered.add(name, form.checked_text(from)?.as_ref())?;
+        }
+        Ok(rendered)
     }
 }
 
@@ -244,24 +242,10 @@ impl HeaderForm {
         &'a self,
         from: CredentialSource<'a>,
     ) -> Result<HeaderText<'a>, NoCredential> {
-        let is_missing =
-            |piece: &CredentialPiece| piece.text(from).is_none_or(|text| text.as_ref().is_empty());
-        // Else a value could stand for the token.
-        let is_odd = |piece: &CredentialPiece| {
-            let is_token = matches!(piece, CredentialPiece::Fetched);
-            !is_token
-                && piece
-                    .text(from)
-                    .is_some_and(|text| text.as_ref().contains(TOKEN_MARK))
-        };
-        if self
-            .pieces
-            .iter()
-            .any(|piece| is_missing(piece) || is_odd(piece))
-        {
-            return Err(NoCredential);
+        if self.pieces.iter().all(|piece| piece.is_sound(from)) {
+            return Ok(self.text(from));
         }
-        Ok(self.text(from))
+        Err(NoCredential)
     }
 }
 
@@ -272,6 +256,29 @@ fn sensitive(text: &str) -> Result<HeaderValue, NoCredential> {
 }
 
 impl CredentialPiece {
+    /// The field of the additional info that it is.
+    pub(super) fn info_name(&self) -> Option<&str> {
+        match self {
+            Self::Info(name, _) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The text outside of headers, if there is one.
+    fn shown(&self, from: CredentialSource<'_>) -> Result<SecretString, NoCredential> {
+        let text = self.text(from).filter(|text| !text.as_ref().is_empty());
+        Ok(SecretString::from(text.ok_or(NoCredential)?.as_ref()))
+    }
+
+    /// Whether it has a text, in which nothing stands for the token.
+    fn is_sound(&self, from: CredentialSource<'_>) -> bool {
+        let is_token = matches!(self, Self::Fetched);
+        self.text(from).is_some_and(|text| {
+            let text = text.as_ref();
+            !text.is_empty() && (is_token || !text.contains(TOKEN_MARK))
+        })
+    }
+
     fn text<'a>(&'a self, from: CredentialSource<'a>) -> Option<HeaderText<'a>> {
         let header = from.auth.expose();
         let (scheme, secret) = header.split_once(' ').unwrap_or(("", header));
@@ -280,14 +287,7 @@ impl CredentialPiece {
             Self::Key if scheme.eq_ignore_ascii_case("basic") => return key_of_basic(secret),
             Self::Secret | Self::Key => secret,
             Self::UserId => from.user.id.split('-').next().unwrap_or_default(),
-            Self::Info(name, below) => {
-                let info = &from.user.info;
-                let Some(text) = info.text(name, below) else {
-                    let number = Zeroizing::new(info.number(name, below)?);
-                    return Some(HeaderText::Joined(number));
-                };
-                text
-            }
+            Self::Info(name, below) => return info_text(&from.user.info, name, below),
             Self::Host => from.user.host.as_ref().map(Host::as_str)?,
             Self::Configured(secret) => secret.expose_secret(),
             Self::Fetched => TOKEN_MARK,
@@ -295,6 +295,15 @@ impl CredentialPiece {
         };
         Some(HeaderText::Whole(text))
     }
+}
+
+/// A field of the additional info: a text, or a number as text.
+fn info_text<'a>(info: &'a AdditionalInfo, name: &str, below: &[String]) -> Option<HeaderText<'a>> {
+    if let Some(text) = info.text(name, below) {
+        return Some(HeaderText::Whole(text));
+    }
+    let number = Zeroizing::new(info.number(name, below)?);
+    Some(HeaderText::Joined(number))
 }
 
 /// App Connect sends an API key as the user name of `Basic`, with an empty password.
@@ -306,6 +315,18 @@ fn key_of_basic(secret: &str) -> Option<HeaderText<'static>> {
 }
 
 impl RenderedCredential {
+    /// Adds a header. Its text may have the place of the token in it.
+    fn add(&mut self, name: &HeaderName, text: &str) -> Result<(), NoCredential> {
+        match text.split_once(TOKEN_MARK) {
+            Some((before, after)) => {
+                let around = [before.to_owned(), after.to_owned()];
+                self.around_token.push((name.clone(), around));
+            }
+            None => self.headers.push((name.clone(), sensitive(text)?)),
+        }
+        Ok(())
+    }
+
     /// What requests show outside of headers.
     pub(super) fn shown(&self) -> &[SecretString] {
         &self.shown

@@ -136,18 +136,21 @@ impl CrmSession {
             None => None,
         };
         let mut request = request.clone();
-        let added = self
-            .find
-            .credential
-            .add_to(&mut request.headers, token.as_ref());
+        let credential = &self.find.credential;
+        let added = credential.add_to(&mut request.headers, token.as_ref());
         added.map_err(|_| LookupError::CrmUnauthenticated)?;
         let granted = self.granted(kind).await?;
+        let mut tally = self.tally(&granted);
+        Box::pin(self.exchange(client, (&request, kind), granted, &mut tally)).await
+    }
+
+    fn tally(&self, granted: &Granted) -> CallTally<'_> {
         let span = self.find.span.call("crm call");
-        let mut tally = CallTally::begin(&self.find.client.call_metrics, span);
+        let tally = CallTally::begin(&self.find.client.call_metrics, span);
         tally.span.set("lane", self.urgency.lane().label());
         let number = i64::try_from(granted.number + 1).unwrap_or(i64::MAX);
         tally.span.set("call", number);
-        Box::pin(self.exchange(client, (&request, kind), granted, &mut tally)).await
+        tally
     }
 
     /// Waits for the quota. A search gives up if another search of the find met a failure that
@@ -204,11 +207,7 @@ impl CrmSession {
         if let Some(traceparent) = tally.span.traceparent().and_then(|text| text.parse().ok()) {
             request.headers.insert(TRACEPARENT, traceparent);
         }
-        let response = client.send(request).await;
-        response.map_err(|error| match error {
-            TransportError::Broken => LookupError::CrmUnavailable(Unavailable::NoReply),
-            error => failure_of(error),
-        })
+        client.send(request).await.map_err(sending_failed)
     }
 
     /// Reads a reply, and reports its hints to the quota.
@@ -226,9 +225,8 @@ impl CrmSession {
         }
         let (profile, now) = (&self.find.client.profile, self.find.client.clock.wall());
         let hint = headers::rate_hint(response.headers(), &profile.rate, now);
-        let moved = status
-            .is_redirection()
-            .then(|| self.moved(request, &response));
+        let is_moved = status.is_redirection();
+        let moved = is_moved.then(|| self.moved(request, &response));
         let next = headers::next_link(response.headers());
         let fields = response.headers().clone();
         let body = self.body(response, until, tally).await;
@@ -240,13 +238,7 @@ impl CrmSession {
         };
         let meaning = reply_class::read(&profile.replies, facts);
         self.show(|| {
-            let reply = ReplySeen {
-                status: status.as_u16(),
-                headers: &fields,
-                body: body.as_ref().ok(),
-                bytes: tally.bytes,
-                failure: meaning.failure().or_else(|| body.as_ref().err().cloned()),
-            };
+            let reply = reply_seen(facts, tally.bytes, failure(&meaning, &body));
             self.call_seen(request, kind, tally.ended(Ending::Reply(reply)))
         });
         self.find.spent.observe(granted, &meaning.hint).await;
@@ -266,15 +258,8 @@ impl CrmSession {
     ) -> Result<Value, LookupError> {
         let client = &self.find.client;
         let status = response.status();
-        let (limit, until) = match size_of_body(&client.profile.replies, status.as_u16()) {
-            BodySize::Answer => (client.limits.reply_bytes, until),
-            BodySize::Refusal => (
-                client.limits.reply_bytes.min(REFUSAL.0),
-                until.min(clock::now() + REFUSAL.1),
-            ),
-            BodySize::Nothing => {
-                return Err(LookupError::CrmBadReply(BadReply::Status(status.as_u16())));
-            }
+        let Some((limit, until)) = self.limits_of_body(status.as_u16(), until) else {
+            return Err(LookupError::CrmBadReply(BadReply::Status(status.as_u16())));
         };
         let declared = headers::encoding(response.headers());
         let reading = async {
@@ -287,6 +272,20 @@ impl CrmSession {
         clock::timeout_at(until, reading)
             .await
             .unwrap_or(Err(TIMEOUT))
+    }
+
+    /// The most bytes of a body, and the time for it. `None` if it is not read.
+    fn limits_of_body(&self, status: u16, until: Instant) -> Option<(usize, Instant)> {
+        let client = &self.find.client;
+        let bytes = client.limits.reply_bytes;
+        match size_of_body(&client.profile.replies, status) {
+            BodySize::Answer => Some((bytes, until)),
+            BodySize::Refusal => {
+                let soon = clock::now() + REFUSAL.1;
+                Some((bytes.min(REFUSAL.0), until.min(soon)))
+            }
+            BodySize::Nothing => None,
+        }
     }
 
     fn call_seen<'e>(
@@ -337,6 +336,29 @@ impl CrmSession {
             ..request.clone()
         })
     }
+}
+
+fn sending_failed(error: TransportError) -> LookupError {
+    match error {
+        TransportError::Broken => LookupError::CrmUnavailable(Unavailable::NoReply),
+        error => failure_of(error),
+    }
+}
+
+fn reply_seen(facts: ReplyFacts<'_>, bytes: usize, failure: Option<LookupError>) -> ReplySeen<'_> {
+    ReplySeen {
+        status: facts.status,
+        headers: facts.fields,
+        body: facts.body,
+        bytes,
+        failure,
+    }
+}
+
+/// Why a reply is no answer.
+fn failure(meaning: &ReplyMeaning, body: &Result<Value, LookupError>) -> Option<LookupError> {
+    let unreadable = || body.as_ref().err().cloned();
+    meaning.failure().or_else(unreadable)
 }
 
 fn reply_of(

@@ -25,13 +25,14 @@ const FAMILIES: [&str; 4] = [
 /// (see [`wait`]). A past date is zero. `None` if the value has no known form.
 #[must_use]
 pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    wait(value, now).or_else(|| {
-        let at = httpdate::parse_http_date(value.trim())
-            .ok()?
-            .duration_since(UNIX_EPOCH)
-            .ok()?;
-        Some(at.saturating_sub(Duration::from_millis(now.0)).min(LONGEST))
-    })
+    wait(value, now).or_else(|| wait_until(value, now))
+}
+
+/// The time until an HTTP date.
+fn wait_until(date: &str, now: Timestamp) -> Option<Duration> {
+    let at = httpdate::parse_http_date(date.trim()).ok()?;
+    let at = at.duration_since(UNIX_EPOCH).ok()?;
+    Some(at.saturating_sub(Duration::from_millis(now.0)).min(LONGEST))
 }
 
 /// Reads a number that denotes a moment: seconds from now (Pipedrive), a Unix time in seconds
@@ -75,22 +76,19 @@ pub(crate) struct RateSignals {
 #[must_use]
 pub(crate) fn rate_hint(headers: &HeaderMap, own: &RateSignals, now: Timestamp) -> RateHint {
     let text = |own: &Option<HeaderName>, usual| {
-        let named = own
-            .as_ref()
-            .and_then(|name| text_of(headers, name.as_str()));
+        let named = own.as_ref().map(HeaderName::as_str);
+        let named = named.and_then(|name| text_of(headers, name));
         named.or_else(|| usual_text(headers, usual))
     };
-    let retry_after =
-        text_of(headers, RETRY_AFTER.as_str()).and_then(|text| retry_after(text, now));
+    let again = text_of(headers, RETRY_AFTER.as_str());
+    let limit = text(&own.limit, ["limit", "limit"]).and_then(number);
     let max = || usual_text(headers, ["max", ""]).and_then(number);
     let reset = text(&own.reset, ["reset", "t"]).and_then(|text| wait(text, now));
     RateHint {
         refused: false,
-        retry_after,
+        retry_after: again.and_then(|text| retry_after(text, now)),
         remaining: text(&own.remaining, ["remaining", "r"]).and_then(number),
-        limit: text(&own.limit, ["limit", "limit"])
-            .and_then(number)
-            .or_else(max),
+        limit: limit.or_else(max),
         reset_after: reset.or_else(|| interval(headers)),
     }
 }
@@ -130,15 +128,18 @@ pub(crate) fn next_link(headers: &HeaderMap) -> Option<String> {
     let links = values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(",<").flat_map(|part| part.split(", <")));
-    let next = |link: &str| {
-        let (target, parameters) = link.trim().trim_start_matches('<').split_once('>')?;
-        let is_next = parameters.split(';').any(|parameter| {
-            let parameter = parameter.trim().to_ascii_lowercase();
-            matches!(parameter.as_str(), "rel=\"next\"" | "rel=next")
-        });
-        is_next.then(|| target.to_owned())
-    };
-    links.into_iter().find_map(next)
+    links.into_iter().find_map(target_if_next)
+}
+
+fn target_if_next(link: &str) -> Option<String> {
+    let (target, parameters) = link.trim().trim_start_matches('<').split_once('>')?;
+    let mut parameters = parameters.split(';');
+    parameters.any(is_next).then(|| target.to_owned())
+}
+
+fn is_next(parameter: &str) -> bool {
+    let parameter = parameter.trim().to_ascii_lowercase();
+    matches!(parameter.as_str(), "rel=\"next\"" | "rel=next")
 }
 
 /// The encoding that `Content-Type` declares for the body.

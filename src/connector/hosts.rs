@@ -20,12 +20,12 @@ impl FromStr for HostPattern {
     type Err = HostPatternError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (below, name) = text
-            .strip_prefix("*.")
-            .map_or((false, text), |name| (true, name));
-        Host::parse(name)
-            .map(|host| Self { host, below })
-            .ok_or(HostPatternError)
+        let below = text.strip_prefix("*.");
+        let host = Host::parse(below.unwrap_or(text)).ok_or(HostPatternError)?;
+        Ok(Self {
+            host,
+            below: below.is_some(),
+        })
     }
 }
 
@@ -34,9 +34,7 @@ impl HostPattern {
     #[must_use]
     pub(crate) fn matches(&self, host: &Host) -> bool {
         if self.below {
-            host.as_str()
-                .strip_suffix(self.host.as_str())
-                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+            is_below(host.as_str(), self.host.as_str())
         } else {
             *host == self.host
         }
@@ -74,6 +72,11 @@ pub(crate) enum HostError {
     /// A name outside `allowed_hosts`.
     #[error("is not among the platform's allowed_hosts")]
     NotAllowed,
+}
+
+fn is_below(host: &str, domain: &str) -> bool {
+    let rest = host.strip_suffix(domain);
+    rest.is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
 #[cfg(test)]

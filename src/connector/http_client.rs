@@ -2,7 +2,7 @@
 //!
 //! Handles connections, TLS, and the headers of every call. Decompresses gzip while reading.
 //! Follows no redirects, keeps no cookies, uses no proxies. Sends nothing but GET, and POST that
-//! only reads ([`Method`]).
+//! only reads ([`ReadMethod`]).
 
 use std::error::Error;
 use std::fmt;
@@ -30,7 +30,7 @@ use url::Url;
 
 use super::dns::{CrmResolver, NotPublic};
 use super::heads::{Heads, TooMuch};
-use super::request::Method;
+use super::request::ReadMethod;
 use crate::clock;
 
 /// Header lines of one reply over HTTP/1. With more, the call fails.
@@ -139,7 +139,7 @@ impl HttpClient {
 /// A request with its address.
 #[derive(Clone)]
 pub(super) struct HttpRequest {
-    pub(super) method: Method,
+    pub(super) method: ReadMethod,
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     /// Usually empty for a GET.
@@ -160,7 +160,7 @@ impl HttpRequest {
     /// A GET of this URL.
     pub(super) fn get(url: Url) -> Self {
         Self {
-            method: Method::Get,
+            method: ReadMethod::Get,
             url,
             headers: HeaderMap::new(),
             body: Bytes::new(),
@@ -175,8 +175,8 @@ impl HttpRequest {
         self.headers.insert(USER_AGENT, agent);
         let mut request = http::Request::new(Full::new(self.body));
         *request.method_mut() = match self.method {
-            Method::Get => http::Method::GET,
-            Method::ReadByPost => http::Method::POST,
+            ReadMethod::Get => http::Method::GET,
+            ReadMethod::ReadByPost => http::Method::POST,
         };
         let uri = self.url.as_str().parse();
         *request.uri_mut() = uri.map_err(|_| TransportError::Connect)?;

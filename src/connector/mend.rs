@@ -75,11 +75,14 @@ fn mend_string(first: char, rest: &str, mended: &mut String) -> Option<usize> {
 
 /// Continues outside of string literals. Returns how many bytes were read.
 fn mend_value(first: char, rest: &str, mended: &mut String) -> usize {
-    let begins_number = |c| matches!(c, '-' | '0'..='9' | 'N' | 'I');
     if begins_number(first) {
         return number(rest, mended);
     }
     copy(rest, run(rest, |c| c == '"' || begins_number(c)), mended)
+}
+
+fn begins_number(c: char) -> bool {
+    matches!(c, '-' | '0'..='9' | 'N' | 'I')
 }
 
 /// The number of bytes before the end of a run.

@@ -19,7 +19,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::phone::Sought;
-use crate::domain::{Contact, Extension, LookupError, NumberFormat, Variant, Variants, WhoAmI};
+use crate::domain::{
+    Contact, E164, Extension, LookupError, NumberFormat, Variant, Variants, WhoAmI,
+};
 
 mod addresses;
 mod base;
@@ -72,9 +74,10 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod token;
+mod wanted;
 mod witness;
 
-pub(crate) use base::BaseError;
+pub(crate) use base::{BaseError, BaseForm};
 pub(crate) use built_in::built_in;
 pub(crate) use built_in::embedded;
 pub use built_in::kinds;
@@ -96,7 +99,7 @@ use record::{Enrichment, List};
 pub(crate) use refusals::is_for_all;
 pub(crate) use session::CrmSession;
 pub(crate) use settings::{ConnectorConfig, IdentitySource};
-pub(crate) use sheet::{Calls as CallCount, RequestSheet, Sheet};
+pub(crate) use sheet::{CallCount, RequestSheet, Sheet};
 pub(crate) use witness::{CallSeen, Ending, Event, Witness};
 
 /// What one CRM can do. Stateless: everything a call needs comes with the session.
@@ -213,9 +216,14 @@ impl<'a> NumberSearch<'a> {
 
     /// Whether this form of the number was not asked for before.
     fn is_new_form(&self) -> bool {
-        let all = self.variants.all();
-        let form = |at: usize| all.get(at).map(|variant| variant.number);
-        self.earlier.iter().all(|at| form(*at) != form(self.at))
+        let own = self.form(self.at);
+        self.earlier.iter().all(|at| self.form(*at) != own)
+    }
+
+    /// The form of the number that a spelling spells.
+    fn form(&self, at: usize) -> Option<E164> {
+        let variant = self.variants.all().get(at);
+        variant.map(|variant| variant.number)
     }
 
     /// The spelling, and the form of the number that it spells.

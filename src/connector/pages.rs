@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::path::Path;
 use super::request::Request;
-use super::success::{is_true, next_number, next_text};
+use super::success::{SHAPE, is_true, next_number, next_text};
 use crate::domain::LookupError;
 use crate::domain::json::text;
 
@@ -85,6 +85,29 @@ impl Page {
     }
 }
 
+/// The cursor of the next page, a text or a number. `more` says whether there is one.
+fn next_cursor(
+    body: &Value,
+    (at, is_number): (&Path, bool),
+    more: Option<&Path>,
+) -> Result<Option<String>, LookupError> {
+    let ended = match more {
+        Some(more) => !is_true(body, more)?,
+        None => false,
+    };
+    let cursor = if is_number {
+        next_number(body, at)?
+    } else {
+        next_text(body, at)?
+    };
+    match cursor {
+        _ if ended => Ok(None),
+        // The flag announced a page that the reply does not name.
+        None if more.is_some() => Err(SHAPE),
+        cursor => Ok(cursor),
+    }
+}
+
 impl Pager {
     /// The page after `reply`, in the list whose last page `request` asked for.
     ///
@@ -104,27 +127,14 @@ impl Pager {
                 to,
                 more,
             } => {
-                let ended = match more {
-                    Some(more) => !is_true(reply.body, more)?,
-                    None => false,
-                };
-                let cursor = if *is_number {
-                    next_number(reply.body, at)?
-                } else {
-                    next_text(reply.body, at)?
-                };
-                match (ended, cursor) {
-                    (true, _) => Ok(None),
-                    // The flag announced a page that the reply does not name.
-                    (false, None) if more.is_some() => Err(super::success::SHAPE),
-                    (false, cursor) => Ok(cursor.map(|cursor| request.at_page(to, cursor.into()))),
-                }
+                let cursor = next_cursor(reply.body, (at, *is_number), more.as_ref())?;
+                Ok(cursor.map(|cursor| request.at_page(to, cursor.into())))
             }
             Self::Offset { to, count } => {
                 let goes_on = count.goes_on(reply)?;
                 if goes_on && reply.entries == 0 {
                     // The same entries would be asked for again.
-                    return Err(super::success::SHAPE);
+                    return Err(SHAPE);
                 }
                 let skipped = request.page(to).unwrap_or(0);
                 let next = skipped.saturating_add(reply.entries as u64);
@@ -140,20 +150,28 @@ impl Pager {
 
     /// Whether the page is a member of the body.
     pub(super) fn is_in_body(&self) -> bool {
+        matches!(self.parameter(), Some(Parameter::Body(_)))
+    }
+
+    /// Where the page goes in a request.
+    fn parameter(&self) -> Option<&Parameter> {
         match self {
-            Self::Cursor { to, .. } | Self::Offset { to, .. } | Self::Page { to, .. } => {
-                matches!(to, Parameter::Body(_))
-            }
-            Self::Link { .. } | Self::LinkHeader => false,
+            Self::Cursor { to, .. } | Self::Offset { to, .. } | Self::Page { to, .. } => Some(to),
+            Self::Link { .. } | Self::LinkHeader => None,
+        }
+    }
+
+    /// How the end is recognised, if entries may be counted for it.
+    fn count(&self) -> Option<&PageCount> {
+        match self {
+            Self::Offset { count, .. } | Self::Page { count, .. } => Some(count),
+            Self::Link { .. } | Self::LinkHeader | Self::Cursor { .. } => None,
         }
     }
 
     /// Entries of a full page, if the pager counts them.
     pub(super) fn size(&self) -> Option<u64> {
-        match self {
-            Self::Offset { count, .. } | Self::Page { count, .. } => Some(count.size),
-            Self::Link { .. } | Self::LinkHeader | Self::Cursor { .. } => None,
-        }
+        self.count().map(|count| count.size)
     }
 }
 

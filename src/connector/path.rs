@@ -3,12 +3,13 @@
 //! A path never fails: what is not there is left out. It visits each value of the reply at most
 //! once, and it has no recursion.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
 
 use super::reach::ReachStep;
+pub(crate) use super::wanted::PathError;
+pub(super) use super::wanted::{NoNames, PathNames, Wanted};
 use crate::domain::json::text;
 
 /// The longest path, in bytes.
@@ -17,12 +18,12 @@ const MAX_PATH: usize = 256;
 /// A parsed path. `.` is the reply itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Path {
-    steps: Vec<Step>,
+    steps: Vec<PathStep>,
     source: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+enum PathStep {
     Key(String),
     /// A member of an object, or an element of a list by its number.
     Member(String),
@@ -34,21 +35,6 @@ enum Step {
         value: Wanted,
     },
 }
-
-/// The value in `[key=value]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
-    Text(String),
-    /// The current value of `{{for.NAME}}`.
-    For(String),
-    /// The user's setting of `{{setting.NAME}}`.
-    Setting(String),
-}
-
-/// Why a text is not a path.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is not a path: {0}")]
-pub(crate) struct PathError(&'static str);
 
 impl Path {
     /// Parses a path.
@@ -83,49 +69,35 @@ impl Path {
     pub(super) fn dotted(source: &str) -> Self {
         let parts = source.split('.').filter(|_| !matches!(source, "" | "$"));
         Self {
-            steps: parts.map(|part| Step::Member(part.to_owned())).collect(),
+            steps: parts.map(PathStep::member).collect(),
             source: source.to_owned(),
         }
     }
 
     /// The value at a path of members, which may be null.
     pub(super) fn get<'v>(&self, root: &'v Value) -> Option<&'v Value> {
-        let step = |value: &'v Value, step: &Step| match step {
-            Step::Member(name) => member(value, name),
-            Step::Key(key) => value.get(key),
-            Step::Index(index) => value.get(index),
-            Step::Each | Step::Where { .. } => None,
-        };
-        self.steps.iter().try_fold(root, step)
+        let mut steps = self.steps.iter();
+        steps.try_fold(root, |value, step| step.get(value))
     }
 
     /// The members of a path that has nothing else.
     pub(super) fn names(&self) -> Vec<String> {
-        let name = |step: &Step| match step {
-            Step::Member(name) | Step::Key(name) => Some(name.clone()),
-            _ => None,
-        };
-        self.steps.iter().filter_map(name).collect()
+        let names = self.steps.iter().filter_map(PathStep::name);
+        names.map(str::to_owned).collect()
     }
 
     /// The path below the first member, if that has this name.
     pub(super) fn below(&self, name: &str) -> Option<Self> {
-        let (Step::Member(first), rest) = self.steps.split_first()? else {
+        let (PathStep::Member(first), rest) = self.steps.split_first()? else {
             return None;
         };
-        (first == name).then(|| Self {
-            steps: rest.to_vec(),
-            source: self.source.clone(),
-        })
+        (first == name).then(|| self.part(rest))
     }
 
     /// The keys of a fixed path of a connector in Rust.
     pub(crate) fn of_keys(keys: &[&str]) -> Self {
         Self {
-            steps: keys
-                .iter()
-                .map(|key| Step::Key((*key).to_owned()))
-                .collect(),
+            steps: keys.iter().copied().map(PathStep::key).collect(),
             source: keys.join("."),
         }
     }
@@ -159,16 +131,12 @@ impl Path {
         for step in &self.steps {
             value = match (value, step) {
                 (Value::Null, _) => return Ok(None),
-                (Value::Object(members), Step::Key(key) | Step::Member(key)) => {
-                    match members.get(key) {
-                        Some(value) => value,
-                        None => return Ok(None),
-                    }
+                (Value::Object(members), PathStep::Key(key) | PathStep::Member(key)) => {
+                    members.get(key).unwrap_or(&Value::Null)
                 }
-                (Value::Array(items), Step::Index(index)) => match items.get(*index) {
-                    Some(value) => value,
-                    None => return Ok(None),
-                },
+                (Value::Array(items), PathStep::Index(index)) => {
+                    items.get(*index).unwrap_or(&Value::Null)
+                }
                 (Value::Array(items), _) if items.is_empty() => return Ok(None),
                 _ => return Err(NotThere),
             };
@@ -181,12 +149,12 @@ impl Path {
         let mut value = root;
         for step in &self.steps {
             value = match step {
-                Step::Member(name) if value.is_array() => {
+                PathStep::Member(name) if value.is_array() => {
                     value.get_mut(name.parse::<usize>().ok()?)?
                 }
-                Step::Key(name) | Step::Member(name) => value.get_mut(name)?,
-                Step::Index(index) => value.get_mut(*index)?,
-                Step::Each | Step::Where { .. } => return None,
+                PathStep::Key(name) | PathStep::Member(name) => value.get_mut(name)?,
+                PathStep::Index(index) => value.get_mut(*index)?,
+                PathStep::Each | PathStep::Where { .. } => return None,
             };
         }
         Some(value.take())
@@ -194,14 +162,18 @@ impl Path {
 
     /// Splits a path at its first `[]`: the list, and what follows in each element.
     pub(super) fn split_at_each(&self) -> (Self, Option<Self>) {
-        let at = self.steps.iter().position(|step| *step == Step::Each);
-        let part = |steps: &[Step]| Self {
+        let at = self.steps.iter().position(|step| *step == PathStep::Each);
+        match at.map(|at| self.steps.split_at(at)) {
+            Some((list, below)) => (self.part(list), Some(self.part(&below[1..]))),
+            None => (self.clone(), None),
+        }
+    }
+
+    /// Some of its steps.
+    fn part(&self, steps: &[PathStep]) -> Self {
+        Self {
             steps: steps.to_vec(),
             source: self.source.clone(),
-        };
-        match at {
-            Some(at) => (part(&self.steps[..at]), Some(part(&self.steps[at + 1..]))),
-            None => (self.clone(), None),
         }
     }
 
@@ -212,37 +184,30 @@ impl Path {
 
     /// The path without its last step.
     pub(super) fn parent(&self) -> Self {
-        let count = self.steps.len().saturating_sub(1);
-        Self {
-            steps: self.steps[..count].to_vec(),
-            source: self.source.clone(),
-        }
+        let (_, steps) = self.steps.split_last().unwrap_or((&PathStep::Each, &[]));
+        self.part(steps)
     }
 
     /// The first key, and the path below it.
     pub(super) fn split_first_key(&self) -> Option<(String, Self)> {
-        let (Step::Key(key), rest) = self.steps.split_first()? else {
+        let (PathStep::Key(key), rest) = self.steps.split_first()? else {
             return None;
         };
-        let rest = Self {
-            steps: rest.to_vec(),
-            source: self.source.clone(),
-        };
-        Some((key.clone(), rest))
+        Some((key.clone(), self.part(rest)))
     }
 
     /// The steps as they are found in replies.
     pub(super) fn reach(&self) -> Vec<ReachStep> {
-        self.steps.iter().map(Step::reach).collect()
+        self.steps.iter().map(PathStep::reach).collect()
     }
 
     /// The same, and after it the members that `[key=value]` compares.
     pub(super) fn all_reached(&self) -> Vec<Vec<ReachStep>> {
         let compared = self.steps.iter().enumerate().filter_map(|(n, step)| {
-            let Step::Where { key, .. } = step else {
+            let PathStep::Where { key, .. } = step else {
                 return None;
             };
-            let mut steps: Vec<ReachStep> = self.steps[..=n].iter().map(Step::reach).collect();
+            let mut steps: Vec<ReachStep> = self.steps[..=n].iter().map(PathStep::reach).collect();
             steps.push(ReachStep::Key(key.clone()));
             Some(steps)
         });
@@ -252,7 +217,7 @@ impl Path {
     /// The names of `for` and of settings that the path reads.
     pub(super) fn wanted(&self) -> impl Iterator<Item = &Wanted> {
         self.steps.iter().filter_map(|step| match step {
-            Step::Where { value, .. } => Some(value),
+            PathStep::Where { value, .. } => Some(value),
             _ => None,
         })
     }
@@ -268,30 +233,35 @@ impl fmt::Display for Path {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotThere;
 
-/// What the names in `[key={{…}}]` stand for.
-pub(super) trait PathNames {
-    /// The texts of a name. A text with one of them matches.
-    fn texts(&self, wanted: &Wanted) -> Vec<String>;
-}
+impl PathStep {
+    fn key(key: &str) -> Self {
+        Self::Key(key.to_owned())
+    }
 
-/// No names.
-pub(super) struct NoNames;
+    fn member(name: &str) -> Self {
+        Self::Member(name.to_owned())
+    }
 
-impl PathNames for NoNames {
-    fn texts(&self, wanted: &Wanted) -> Vec<String> {
-        match wanted {
-            Wanted::Text(text) => vec![text.clone()],
-            Wanted::For(_) | Wanted::Setting(_) => Vec::new(),
+    /// What it leads to, if that is one value.
+    fn get<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        match self {
+            Self::Member(name) => member(value, name),
+            Self::Key(key) => value.get(key),
+            Self::Index(index) => value.get(index),
+            Self::Each | Self::Where { .. } => None,
         }
     }
-}
 
-impl Step {
-    fn reach(&self) -> ReachStep {
+    fn name(&self) -> Option<&str> {
         match self {
-            Self::Key(key) | Self::Member(key) => ReachStep::Key(key.clone()),
-            Self::Index(_) | Self::Each | Self::Where { .. } => ReachStep::Item,
+            Self::Member(name) | Self::Key(name) => Some(name),
+            Self::Index(_) | Self::Each | Self::Where { .. } => None,
         }
+    }
+
+    fn reach(&self) -> ReachStep {
+        let key = self.name().map(str::to_owned);
+        key.map_or(ReachStep::Item, ReachStep::Key)
     }
 
     fn follow<'v>(&self, value: &'v Value, names: &impl PathNames, found: &mut Vec<&'v Value>) {
@@ -321,17 +291,23 @@ fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
 }
 
 /// Parses one step, and returns the rest.
-fn step<'s>(source: &'s str, steps: &mut Vec<Step>) -> Result<&'s str, PathError> {
-    if let Some(quoted) = source.strip_prefix('"') {
-        let (key, rest) = quoted
-            .split_once('"')
-            .ok_or(PathError("a quotation mark is missing"))?;
-        steps.push(Step::Key(key.to_owned()));
-        return Ok(rest);
-    }
+fn step<'s>(source: &'s str, steps: &mut Vec<PathStep>) -> Result<&'s str, PathError> {
     if let Some(bracket) = source.strip_prefix('[') {
         return bracketed(bracket, steps);
     }
+    let (key, rest) = match source.strip_prefix('"') {
+        Some(quoted) => {
+            let key = quoted.split_once('"');
+            key.ok_or(PathError("a quotation mark is missing"))?
+        }
+        None => bare_key(source)?,
+    };
+    steps.push(PathStep::key(key));
+    Ok(rest)
+}
+
+/// A key without quotation marks, and the rest.
+fn bare_key(source: &str) -> Result<(&str, &str), PathError> {
     let end = source.find(['.', '[']).unwrap_or(source.len());
     let (key, rest) = source.split_at(end);
     let is_odd = |c: char| c.is_whitespace() || matches!(c, '"' | '{' | '}' | ']' | '|' | '=');
@@ -340,58 +316,33 @@ fn step<'s>(source: &'s str, steps: &mut Vec<Step>) -> Result<&'s str, PathError
             "a key is expected; a key with odd characters stands in quotation marks",
         ));
     }
-    steps.push(Step::Key(key.to_owned()));
+    Ok((key, rest))
+}
+
+fn bracketed<'s>(source: &'s str, steps: &mut Vec<PathStep>) -> Result<&'s str, PathError> {
+    let closed = source.split_once(']');
+    let (inner, rest) = closed.ok_or(PathError("a closing bracket is missing"))?;
+    steps.push(selection(inner)?);
     Ok(rest)
 }
 
-fn bracketed<'s>(source: &'s str, steps: &mut Vec<Step>) -> Result<&'s str, PathError> {
-    let (inner, rest) = source
-        .split_once(']')
-        .ok_or(PathError("a closing bracket is missing"))?;
-    let step =
-        match inner.split_once('=') {
-            Some((key, value)) if !key.is_empty() => Step::Where {
-                key: key.to_owned(),
-                value: Cow::Borrowed(value).as_ref().parse()?,
-            },
-            None if inner.is_empty() => Step::Each,
-            None => Step::Index(inner.parse().map_err(|_| {
-                PathError("between brackets stands nothing, a number, or key=value")
-            })?),
-            Some(_) => return Err(PathError("a key is expected before =")),
-        };
-    steps.push(step);
-    Ok(rest)
-}
-
-impl Wanted {
-    /// The setting, if it is one.
-    pub(super) fn setting(&self) -> Option<&str> {
-        match self {
-            Self::Setting(name) => Some(name),
-            Self::Text(_) | Self::For(_) => None,
+/// What stands between brackets.
+fn selection(inner: &str) -> Result<PathStep, PathError> {
+    let Some((key, value)) = inner.split_once('=') else {
+        if inner.is_empty() {
+            return Ok(PathStep::Each);
         }
+        let index = inner.parse().map(PathStep::Index);
+        let fault = PathError("between brackets stands nothing, a number, or key=value");
+        return index.map_err(|_| fault);
+    };
+    if key.is_empty() {
+        return Err(PathError("a key is expected before ="));
     }
-}
-
-impl std::str::FromStr for Wanted {
-    type Err = PathError;
-
-    fn from_str(value: &str) -> Result<Self, PathError> {
-        let Some(slot) = value.strip_prefix("{{") else {
-            return Ok(Self::Text(value.to_owned()));
-        };
-        let name = slot.strip_suffix("}}").map(str::trim).unwrap_or_default();
-        if let Some(name) = name.strip_prefix("for.") {
-            Ok(Self::For(name.to_owned()))
-        } else if let Some(name) = name.strip_prefix("setting.") {
-            Ok(Self::Setting(name.to_owned()))
-        } else {
-            Err(PathError(
-                "only {{for.NAME}} or {{setting.NAME}} may stand here",
-            ))
-        }
-    }
+    Ok(PathStep::Where {
+        key: key.to_owned(),
+        value: value.parse()?,
+    })
 }
 
 #[cfg(test)]

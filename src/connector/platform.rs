@@ -136,33 +136,16 @@ impl Platform {
     /// and the address.
     #[must_use]
     pub(crate) fn auth_tag(&self, user: &User, auth: &AuthHeader) -> AuthTag {
-        let headers = self
-            .profile()
-            .credential
-            .values(CredentialSource { auth, user });
+        let form = &self.profile().credential;
+        let headers = form.values(CredentialSource { auth, user });
         self.keys.auth(&self.place(user), headers)
     }
 
     /// The CRM that a user's calls go to, and its own names for people and accounts.
     #[must_use]
     pub(crate) fn place<'a>(&'a self, user: &'a User) -> CrmPlace<'a> {
-        let named = |host: &'a Option<Host>| host.as_ref().map_or("", Host::as_str);
-        // Unless requests say it to the CRM.
+        let (base_url, host) = self.base_and_host(user);
         let inputs = &self.profile().inputs;
-        let asked_host = if inputs.host { named(&user.host) } else { "" };
-        let (base_url, host) = match (&self.config.base_url, &self.profile().base) {
-            // If the settings contain an address, no call goes to the host that a caller names, and
-            // all share one quota.
-            (Some(base), _) => (Cow::Borrowed(base.as_str()), asked_host),
-            (None, BaseForm::Host) => (Cow::Borrowed(""), named(&user.host)),
-            (None, form) => {
-                let address = form.address(user, &self.config.allowed_hosts);
-                (
-                    address.map_or(Cow::Borrowed(""), |url| Cow::Owned(url.into())),
-                    "",
-                )
-            }
-        };
         let fields = inputs.asked_info.iter();
         let fields = fields.filter_map(|name| Some((name.as_str(), user.info.get(name)?)));
         let settings = inputs.asked_settings.iter();
@@ -172,6 +155,26 @@ impl Platform {
             base_url,
             host,
             asked: fields.chain(settings).collect(),
+        }
+    }
+
+    /// The address of the settings or of the connector, and the host that the user names if calls
+    /// go to it or say it.
+    fn base_and_host<'a>(&'a self, user: &'a User) -> (Cow<'a, str>, &'a str) {
+        let named = user.host.as_ref().map_or("", Host::as_str);
+        match (&self.config.base_url, &self.profile().base) {
+            // If the settings contain an address, no call goes to the host that a caller names, and
+            // all share one quota, unless requests say it to the CRM.
+            (Some(base), _) if self.profile().inputs.host => (base.as_str().into(), named),
+            (Some(base), _) => (base.as_str().into(), ""),
+            (None, BaseForm::Host) => ("".into(), named),
+            (None, form) => {
+                let address = form.address(user, &self.config.allowed_hosts);
+                (
+                    address.map_or("".into(), |url| String::from(url).into()),
+                    "",
+                )
+            }
         }
     }
 
@@ -190,16 +193,12 @@ impl Platform {
             let address = profile.base.address(user, &self.config.allowed_hosts);
             address.map_err(|error| (error.field(), error.to_string()))?;
         }
-        let is_missing = |name: &&String| user.info.get(name).is_none_or(is_empty);
-        if let Some(name) = profile.inputs.required_info.iter().find(is_missing) {
-            let reason = format!("has no \"{name}\", without which this CRM cannot be searched");
-            return Err(("user.platform_additional_info", reason));
-        }
-        let is_missing = |name: &&String| user.settings.get(name).is_none_or(is_empty);
-        if let Some(name) = profile.inputs.required_settings.iter().find(is_missing) {
-            let reason = format!("has no \"{name}\", without which this CRM cannot be searched");
-            return Err(("user.settings", reason));
-        }
+        let info = |name: &str| user.info.get(name);
+        check_has(&profile.inputs.required_info, info)
+            .map_err(|reason| ("user.platform_additional_info", reason))?;
+        let setting = |name: &str| user.settings.get(name);
+        check_has(&profile.inputs.required_settings, setting)
+            .map_err(|reason| ("user.settings", reason))?;
         if !profile.credential.takes_any_header() {
             let rendered = profile.credential.render(CredentialSource { auth, user });
             rendered.map_err(|error| (profile.credential.field(), error.to_string()))?;
@@ -277,10 +276,8 @@ impl Platform {
         if let Some(base) = &self.config.base_url {
             return Ok(base.clone());
         }
-        let address = self
-            .profile()
-            .base
-            .address(user, &self.config.allowed_hosts);
+        let base = &self.profile().base;
+        let address = base.address(user, &self.config.allowed_hosts);
         address.map_err(|_| LookupError::Internal)
     }
 
@@ -333,6 +330,20 @@ impl Platform {
             }
             _ => self.scope_of(user, auth),
         }
+    }
+}
+
+/// What a search cannot be made without must say something.
+fn check_has<'v>(
+    names: &[String],
+    value: impl Fn(&str) -> Option<&'v Value>,
+) -> Result<(), String> {
+    let mut names = names.iter();
+    match names.find(|name| value(name).is_none_or(is_empty)) {
+        Some(name) => Err(format!(
+            "has no \"{name}\", without which this CRM cannot be searched"
+        )),
+        None => Ok(()),
     }
 }
 

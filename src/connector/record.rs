@@ -35,24 +35,25 @@ impl<T> Default for List<T> {
 }
 
 impl<T> List<T> {
-    /// The same list with these items.
-    pub(super) fn with<U>(self, items: Vec<U>) -> List<U> {
-        List {
-            items,
-            complete: self.complete,
-            full_page: self.full_page,
-            unasked: self.unasked,
-        }
-    }
-
     /// Converts each item, and lets other tasks run in between.
-    pub(super) async fn read<U>(self, read: impl Fn(&T) -> U) -> List<U> {
+    pub(super) async fn read<U>(mut self, read: impl Fn(&T) -> U) -> List<U> {
         let (mut items, mut share) = (Vec::with_capacity(self.items.len()), CpuShare::begin());
         // Each item is dropped once it is converted: dropping all at once takes long as well.
-        for item in self.items {
+        for item in std::mem::take(&mut self.items) {
             share.yield_if_used().await;
             items.push(read(&item));
         }
+        self.with(items)
+    }
+
+    /// The same items, each converted.
+    pub(super) fn map<U>(mut self, become_: impl FnMut(T) -> U) -> List<U> {
+        let items = std::mem::take(&mut self.items).into_iter();
+        self.with(items.map(become_).collect())
+    }
+
+    /// What is known of the list, with other items.
+    pub(super) fn with<U>(&self, items: Vec<U>) -> List<U> {
         List {
             items,
             complete: self.complete,
@@ -61,13 +62,19 @@ impl<T> List<T> {
         }
     }
 
-    /// The same items, each converted.
-    pub(super) fn map<U>(self, become_: impl FnMut(T) -> U) -> List<U> {
-        List {
-            items: self.items.into_iter().map(become_).collect(),
-            complete: self.complete,
-            full_page: self.full_page,
-            unasked: self.unasked,
+    /// A complete list.
+    pub(super) fn of(items: Vec<T>) -> Self {
+        Self {
+            items,
+            ..Self::default()
+        }
+    }
+
+    /// A list that nobody was asked for.
+    pub(super) fn unasked() -> Self {
+        Self {
+            unasked: true,
+            ..Self::default()
         }
     }
 }

@@ -6,13 +6,13 @@
 
 use http::StatusCode;
 
-use super::request::Method;
+use super::request::ReadMethod;
 
 /// Returns whether the request stays the same if it follows this redirect.
-pub(super) fn keeps_request(method: Method, status: StatusCode) -> bool {
+pub(super) fn keeps_request(method: ReadMethod, status: StatusCode) -> bool {
     match method {
-        Method::Get => true,
-        Method::ReadByPost => matches!(
+        ReadMethod::Get => true,
+        ReadMethod::ReadByPost => matches!(
             status,
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
         ),

@@ -80,19 +80,23 @@ impl Refusals {
     pub(super) fn known(&self, part: RefusalKey) -> Option<LookupError> {
         let recent = self.recent.lock();
         let (since, error) = recent.get(&part)?;
-        (since.elapsed() < BELIEVED).then(|| error.clone())
+        is_believed(*since).then(|| error.clone())
     }
 
     /// Remembers a refusal.
     pub(super) fn add(&self, part: RefusalKey, error: &LookupError) {
         let mut recent = self.recent.lock();
         if recent.len() >= MOST {
-            recent.retain(|_, (since, _)| since.elapsed() < BELIEVED);
+            recent.retain(|_, (since, _)| is_believed(*since));
         }
         if recent.len() < MOST {
             recent.insert(part, (Stopwatch::start(), error.clone()));
         }
     }
+}
+
+fn is_believed(since: Stopwatch) -> bool {
+    since.elapsed() < BELIEVED
 }
 
 #[cfg(test)]

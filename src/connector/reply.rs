@@ -101,14 +101,13 @@ fn may_be_changed(double: f64) -> bool {
         reason = "equal means that six decimals are all there is"
     )]
     let is_short = double.abs() < 1e9 && (double * 1e6).round() / 1e6 == double;
-    let digits = || {
-        format!("{double:e}")
-            .bytes()
-            .take_while(|byte| *byte != b'e')
-            .filter(u8::is_ascii_digit)
-            .count()
-    };
-    !is_short && (double.abs() >= FIRST_WITH_GAPS || digits() > 15)
+    !is_short && (double.abs() >= FIRST_WITH_GAPS || digits_of(double) > 15)
+}
+
+fn digits_of(double: f64) -> usize {
+    let written = format!("{double:e}");
+    let mantissa = written.bytes().take_while(|byte| *byte != b'e');
+    mantissa.filter(u8::is_ascii_digit).count()
 }
 
 /// Reads one value.
@@ -135,12 +134,8 @@ impl<'de> DeserializeSeed<'de> for ValueReader<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
-        let left = self
-            .limits
-            .values
-            .get()
-            .checked_sub(1)
-            .ok_or_else(|| self.exceeded())?;
+        let left = self.limits.values.get().checked_sub(1);
+        let left = left.ok_or_else(|| self.exceeded())?;
         self.limits.values.set(left);
         reader.deserialize_any(self)
     }

@@ -298,10 +298,7 @@ impl ReplySign {
     fn reads_body(&self) -> bool {
         match self {
             Self::Word(_) => true,
-            Self::All(conditions) => {
-                let is_header = |condition: &_| matches!(condition, ReplyCondition::Header(..));
-                !conditions.iter().all(is_header)
-            }
+            Self::All(conditions) => conditions.iter().any(|it| it.path().is_some()),
             Self::Any | Self::Wait | Self::NoJson => false,
         }
     }
@@ -357,16 +354,14 @@ fn said_status(body: &Value) -> Option<u16> {
 }
 
 fn wait_in(body: Option<&Value>) -> Option<Duration> {
-    let places = PLACES.iter().filter_map(|place| body?.pointer(place));
-    let waits = places.flat_map(|place| {
-        WAITS
-            .iter()
-            .filter_map(move |name| place.get(name)?.as_f64())
-    });
-    waits
-        .filter_map(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .map(|wait| wait.min(LONGEST))
-        .next()
+    let mut places = PLACES.iter().filter_map(|place| body?.pointer(place));
+    places.find_map(wait_at)
+}
+
+fn wait_at(place: &Value) -> Option<Duration> {
+    let seconds = WAITS.iter().filter_map(|name| place.get(name)?.as_f64());
+    let mut waits = seconds.filter_map(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    waits.next().map(|wait| wait.min(LONGEST))
 }
 
 /// When calls are available again. `None` if some are left now: then another limit was meant.

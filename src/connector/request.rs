@@ -19,14 +19,14 @@ pub(super) const NAMED_BY_THE_CRM: &str = "/{…}";
 
 /// How a CRM is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
+pub(crate) enum ReadMethod {
     /// GET.
     Get,
     /// A POST that creates and changes nothing: its body is a query.
     ReadByPost,
 }
 
-impl Method {
+impl ReadMethod {
     /// The method on the wire.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -43,10 +43,9 @@ pub(crate) struct ReadByPost(pub(super) Vec<Option<String>>);
 impl ReadByPost {
     /// Returns whether it is for this path.
     pub(super) fn is(&self, path: &[String]) -> bool {
-        let fits = |(declared, segment): (&Option<String>, &String)| {
-            declared.as_ref().is_none_or(|declared| declared == segment)
-        };
-        self.0.len() == path.len() && self.0.iter().zip(path).all(fits)
+        let mut both = self.0.iter().zip(path);
+        self.0.len() == path.len()
+            && both.all(|(declared, segment)| declared.as_ref().is_none_or(|it| it == segment))
     }
 }
 
@@ -80,18 +79,22 @@ impl RequestBody {
 /// Parameters as axios encodes them: like `encodeURIComponent` of JavaScript, with a plus sign for a
 /// space, and `:`, `$` and `,` as they are.
 pub(super) fn axios_query(pairs: &[(String, String)]) -> String {
-    let pairs: Vec<String> = pairs
-        .iter()
-        .map(|(name, value)| format!("{}={}", axios_text(name), axios_text(value)))
-        .collect();
+    let pairs: Vec<String> = pairs.iter().map(axios_pair).collect();
     pairs.join("&")
 }
 
+fn axios_pair((name, value): &(String, String)) -> String {
+    format!("{}={}", axios_text(name), axios_text(value))
+}
+
+fn is_kept_by_axios(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.!~*'():$,".contains(&byte)
+}
+
 fn axios_text(text: &str) -> String {
-    let is_kept = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'():$,".contains(&byte);
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if is_kept(byte) {
+        if is_kept_by_axios(byte) {
             encoded.push(char::from(byte));
         } else {
             encoded.extend(form_urlencoded::byte_serialize(&[byte]));
@@ -103,7 +106,7 @@ fn axios_text(text: &str) -> String {
 /// A request for `base/path?query`.
 #[derive(Clone)]
 pub(crate) struct Request {
-    method: Method,
+    method: ReadMethod,
     path: Vec<String>,
     /// Which of its segments are words of the connector, and not values: a bit for each of the first.
     fixed: u32,
@@ -129,7 +132,7 @@ impl Request {
     pub(crate) fn get(path: &[&str], query: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Self {
-            method: Method::Get,
+            method: ReadMethod::Get,
             path: path.iter().map(|segment| (*segment).to_owned()).collect(),
             fixed: bits(path.iter().map(|_| true)),
             ends_with_slash: false,
@@ -150,7 +153,7 @@ impl Request {
         self
     }
 
-    pub(super) fn method(&self) -> Method {
+    pub(super) fn method(&self) -> ReadMethod {
         self.method
     }
 
@@ -172,14 +175,14 @@ impl Request {
 
     /// The path if the method is POST.
     pub(super) fn read_by_post_path(&self) -> Option<&[String]> {
-        (self.method == Method::ReadByPost).then_some(&self.path)
+        (self.method == ReadMethod::ReadByPost).then_some(&self.path)
     }
 }
 
 impl Request {
     /// A GET, or a POST of `body` that only reads, of these path segments.
     pub(super) fn of(
-        method: Method,
+        method: ReadMethod,
         path: Vec<String>,
         query: Vec<(String, String)>,
         body: Option<RequestBody>,
@@ -336,7 +339,7 @@ impl Request {
     pub(crate) fn read_by_post(read: &ReadByPost, body: Value) -> Self {
         let path = read.0.iter().flatten().cloned().collect();
         let body = Some(RequestBody::Json(body));
-        Self::of(Method::ReadByPost, path, Vec::new(), body)
+        Self::of(ReadMethod::ReadByPost, path, Vec::new(), body)
     }
 }
 
@@ -348,7 +351,7 @@ mod tests {
     fn people_see_the_words_of_a_path_and_none_of_its_values() {
         let of = |path: &[&str]| {
             let path = path.iter().map(|segment| (*segment).to_owned()).collect();
-            Request::of(Method::Get, path, Vec::new(), None)
+            Request::of(ReadMethod::Get, path, Vec::new(), None)
         };
         for (request, shown) in [
             (Request::get(&["v1", "me"], &[("q", "x")]), "/v1/me"),

@@ -194,10 +194,10 @@ impl CrmSession {
         }
         let mut url = self.find.base.clone();
         request.add_to(&mut url).ok_or(LookupError::Internal)?;
-        let is_short = url.as_str().len() <= LONGEST_URL;
-        is_short
-            .then_some(url)
-            .ok_or(LookupError::CrmBadReply(BadReply::NextLink))
+        if url.as_str().len() > LONGEST_URL {
+            return Err(LookupError::CrmBadReply(BadReply::NextLink));
+        }
+        Ok(url)
     }
 
     /// A next-page link of the list that `request` asks for, if it leads to this session's host.

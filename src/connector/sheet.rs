@@ -45,9 +45,9 @@ pub(crate) struct Sheet {
     pub(crate) stop: &'static str,
     pub(crate) requests: Vec<RequestSheet>,
     /// Calls of one look-up.
-    pub(crate) one: Calls,
+    pub(crate) one: CallCount,
     /// Calls of the searches for many numbers ([`MANY`]), each list on one page.
-    pub(crate) many: Calls,
+    pub(crate) many: CallCount,
     /// How many numbers one call asks for.
     pub(crate) numbers_at_once: usize,
     /// The CRM's documented limit.
@@ -70,12 +70,12 @@ pub(crate) struct Sheet {
 
 /// Calls at least and at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Calls {
+pub(crate) struct CallCount {
     pub(crate) least: u32,
     pub(crate) most: u32,
 }
 
-impl Calls {
+impl CallCount {
     /// Always as many.
     pub(super) fn just(calls: u32) -> Self {
         Self {
@@ -106,7 +106,7 @@ pub(crate) struct RequestSheet {
     pub(crate) purpose: String,
     /// Method and path.
     pub(crate) title: String,
-    pub(crate) calls: Calls,
+    pub(crate) calls: CallCount,
     /// What the numbers depend on.
     pub(crate) notes: Vec<String>,
 }

@@ -139,19 +139,18 @@ impl SpentCalls {
     }
 
     async fn end(&self, granted: Granted, outcome: CallOutcome) {
-        let adopted = self
-            .state
-            .lock()
-            .calls
-            .get_mut(granted.number)
-            .and_then(|call| {
-                call.outcome = outcome;
-                call.adopted.take()
-            });
-        if let Some(adopted) = adopted {
+        if let Some(adopted) = self.ended(granted.number, outcome) {
             outcome.report(adopted).await;
         }
         outcome.report(granted.permit).await;
+    }
+
+    /// Notes the outcome of a call. Returns its permit in another owner's scope, if it has one.
+    fn ended(&self, number: usize, outcome: CallOutcome) -> Option<Permit> {
+        let mut state = self.state.lock();
+        let call = state.calls.get_mut(number)?;
+        call.outcome = outcome;
+        call.adopted.take()
     }
 
     /// Spends the scope of another owner from now on. Earlier calls are counted there too; the

@@ -107,7 +107,7 @@ impl ListShape {
     fn items(self, found: Option<Value>) -> Result<Vec<Value>, LookupError> {
         match (self, found) {
             (Self::Objects | Self::Nullable, Some(Value::Array(items)))
-                if items.is_empty() || items.iter().any(Value::is_object) =>
+                if may_be_objects(&items) =>
             {
                 Ok(items)
             }
@@ -123,6 +123,10 @@ impl ListShape {
     }
 }
 
+fn may_be_objects(items: &[Value]) -> bool {
+    items.is_empty() || items.iter().any(Value::is_object)
+}
+
 /// The rows below the first one, each as an object.
 fn table(rows: Vec<Value>) -> Result<Vec<Value>, LookupError> {
     let mut rows = rows.into_iter();
@@ -130,20 +134,19 @@ fn table(rows: Vec<Value>) -> Result<Vec<Value>, LookupError> {
         return Ok(Vec::new());
     };
     let columns = head.as_array().filter(|columns| !columns.is_empty());
-    let columns: Vec<String> = columns
-        .ok_or(SHAPE)?
-        .iter()
-        .map(|column| text(Some(column)).trim().to_owned())
-        .collect();
-    // Cells at the end of a row may be missing.
-    let object = |row: Value| match row {
-        Value::Array(cells) => {
-            let cells = cells.into_iter().chain(std::iter::repeat(Value::Null));
-            columns.iter().cloned().zip(cells).collect()
-        }
-        _ => Value::Null,
+    let columns = columns.ok_or(SHAPE)?.iter();
+    let columns = columns.map(|column| text(Some(column)).trim().to_owned());
+    let columns: Vec<String> = columns.collect();
+    Ok(rows.map(|row| row_object(row, &columns)).collect())
+}
+
+/// A row as an object. Cells at its end may be missing.
+fn row_object(row: Value, columns: &[String]) -> Value {
+    let Value::Array(cells) = row else {
+        return Value::Null;
     };
-    Ok(rows.map(object).collect())
+    let cells = cells.into_iter().chain(std::iter::repeat(Value::Null));
+    columns.iter().cloned().zip(cells).collect()
 }
 
 /// Whether the reply has a member that only failures have.
@@ -165,12 +168,17 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
+/// The value at a path whose way is there.
+fn there<'v>(reply: &'v Value, path: &Path) -> Result<Option<&'v Value>, LookupError> {
+    path.strict(reply).map_err(|NotThere| SHAPE)
+}
+
 /// The text at this path: a cursor or a link to the next page. `None` if it is absent or empty.
 ///
 /// # Errors
 /// [`BadReply::Shape`] if it is something else: then it is unknown whether there are more pages.
 pub(super) fn next_text(reply: &Value, path: &Path) -> Result<Option<String>, LookupError> {
-    match path.strict(reply).map_err(|NotThere| SHAPE)? {
+    match there(reply, path)? {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
         Some(_) => Err(SHAPE),
@@ -182,7 +190,7 @@ pub(super) fn next_text(reply: &Value, path: &Path) -> Result<Option<String>, Lo
 /// # Errors
 /// As [`next_text`].
 pub(super) fn next_number(reply: &Value, path: &Path) -> Result<Option<String>, LookupError> {
-    match path.strict(reply).map_err(|NotThere| SHAPE)? {
+    match there(reply, path)? {
         None => Ok(None),
         Some(number) if number.is_u64() => Ok(Some(number.to_string())),
         Some(_) => Err(SHAPE),
@@ -194,7 +202,7 @@ pub(super) fn next_number(reply: &Value, path: &Path) -> Result<Option<String>, 
 /// # Errors
 /// As [`next_text`].
 pub(super) fn is_true(reply: &Value, path: &Path) -> Result<bool, LookupError> {
-    match path.strict(reply).map_err(|NotThere| SHAPE)? {
+    match there(reply, path)? {
         None => Ok(false),
         Some(Value::Bool(yes)) => Ok(*yes),
         Some(_) => Err(SHAPE),

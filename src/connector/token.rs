@@ -19,7 +19,7 @@ use url::{Url, form_urlencoded};
 
 use super::body::read;
 use super::http_client::{HttpClient, HttpRequest};
-use super::request::Method;
+use super::request::ReadMethod;
 use crate::clock::{self, Instant};
 use crate::domain::LookupError;
 use crate::domain::error::{BadReply, Unavailable};
@@ -179,7 +179,7 @@ impl TokenSource {
         }
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         HttpRequest {
-            method: Method::ReadByPost,
+            method: ReadMethod::ReadByPost,
             url: self.request.url.clone(),
             headers: HeaderMap::from_iter([
                 (CONTENT_TYPE, kind),

@@ -112,10 +112,7 @@ impl NumberFormat {
     pub fn parse(pattern: &str) -> Option<Self> {
         let pattern = pattern.trim();
         let places = pattern.chars().filter(|&c| is_place(c)).count();
-        let usable = places > 0
-            && pattern.chars().count() <= MAX_PATTERN
-            && !pattern.contains(char::is_control);
-        usable.then(|| Self {
+        (places > 0 && is_usable(pattern)).then(|| Self {
             pattern: pattern.to_owned(),
             places,
         })
@@ -126,19 +123,17 @@ impl NumberFormat {
     #[must_use]
     pub(crate) fn spell(&self, number: &E164) -> Option<String> {
         let national = number.national();
-        let mut digits = national.chars();
-        (self.places == national.len()).then(|| {
-            self.pattern
-                .chars()
-                .map(|c| {
-                    if is_place(c) {
-                        digits.next().unwrap_or(c)
-                    } else {
-                        c
-                    }
-                })
-                .collect()
-        })
+        (self.places == national.len()).then(|| self.filled(&national))
+    }
+
+    /// The pattern with these digits in its places.
+    fn filled(&self, digits: &str) -> String {
+        let mut digits = digits.chars();
+        let filled = self.pattern.chars().map(|c| match c {
+            place if is_place(place) => digits.next().unwrap_or(place),
+            other => other,
+        });
+        filled.collect()
     }
 
     /// The pattern as the user wrote it, without white space around it.
@@ -146,6 +141,10 @@ impl NumberFormat {
     pub(crate) fn pattern(&self) -> &str {
         &self.pattern
     }
+}
+
+fn is_usable(pattern: &str) -> bool {
+    pattern.chars().count() <= MAX_PATTERN && !pattern.contains(char::is_control)
 }
 
 fn is_place(c: char) -> bool {

@@ -48,9 +48,8 @@ impl WhoAmI {
     /// them.
     #[must_use]
     pub(crate) fn new(user: String, account: String) -> Option<Self> {
-        let usable = |id: &str| id.len() <= MAX_ID && !id.contains(char::is_control);
-        (!user.trim().is_empty() && usable(&user) && usable(&account))
-            .then_some(Self { user, account })
+        let is_usable = !user.trim().is_empty() && is_id(&user) && is_id(&account);
+        is_usable.then_some(Self { user, account })
     }
 
     /// The CRM's id of the user; never empty.
@@ -210,10 +209,13 @@ impl Host {
 }
 
 fn is_label(label: &str) -> bool {
-    let inner = label
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
+    let mut bytes = label.bytes();
+    let is_plain = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    (1..=63).contains(&label.len()) && is_plain && !label.starts_with('-') && !label.ends_with('-')
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() <= MAX_ID && !text.contains(char::is_control)
 }
 
 /// The value of the HTTP `Authorization` header for the CRM. Never printed; erased from memory on

@@ -118,11 +118,7 @@ impl DataSet {
     fn unknown_number(&self, rng: &mut Rng) -> String {
         loop {
             let number = Number::any(rng).e164();
-            if !self
-                .search(&number)
-                .iter()
-                .any(|contact| contact.phones.iter().any(|phone| phone.e164 == number))
-            {
+            if !self.search(&number).iter().any(|it| it.has(&number)) {
                 return number;
             }
         }

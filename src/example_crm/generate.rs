@@ -226,13 +226,7 @@ impl Population {
 
     fn deals(&mut self, count: Range<usize>) -> Vec<Deal> {
         let rng = &mut self.rng;
-        (0..rng.usize(count))
-            .map(|_| Deal {
-                id: 0,
-                title: format!("{} {}", pick(DEAL_SUBJECTS, rng), rng.u16(2023..=2026)),
-                stage: pick(&["open", "won", "lost"], rng),
-            })
-            .collect()
+        (0..rng.usize(count)).map(|_| deal(rng)).collect()
     }
 
     fn own_phones(&mut self) -> Vec<Phone> {
@@ -274,6 +268,14 @@ impl Population {
             pick(COMPANY_NAMES, &mut self.rng),
             pick(COMPANY_TRADES, &mut self.rng)
         )
+    }
+}
+
+fn deal(rng: &mut Rng) -> Deal {
+    Deal {
+        id: 0,
+        title: format!("{} {}", pick(DEAL_SUBJECTS, rng), rng.u16(2023..=2026)),
+        stage: pick(&["open", "won", "lost"], rng),
     }
 }
 

@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 /// How the numbers of one country, or of one kind of them, are made and spelled.
 #[derive(Debug)]
-struct Plan {
+struct NumberingPlan {
     /// How many of a hundred numbers use this plan. The rest is North American.
     share: u8,
     /// The country code.
@@ -21,7 +21,7 @@ struct Plan {
 }
 
 /// The North American plan, used by most numbers.
-static NANP: Plan = Plan {
+static NANP: NumberingPlan = NumberingPlan {
     share: 0,
     country: "1",
     areas: &[
@@ -42,8 +42,8 @@ static NANP: Plan = Plan {
 
 /// The other plans: London, British mobiles, Berlin, Paris, Rome (whose leading zero is part of the
 /// number), Sydney.
-static ABROAD: [Plan; 6] = [
-    Plan {
+static ABROAD: [NumberingPlan; 6] = [
+    NumberingPlan {
         share: 4,
         country: "44",
         areas: &["207946"],
@@ -56,7 +56,7 @@ static ABROAD: [Plan; 6] = [
             "+44 (0)xx xxxx xxxx",
         ],
     },
-    Plan {
+    NumberingPlan {
         share: 2,
         country: "44",
         areas: &["7712", "7733", "7845"],
@@ -68,7 +68,7 @@ static ABROAD: [Plan; 6] = [
             "0xxxxxxxxxx",
         ],
     },
-    Plan {
+    NumberingPlan {
         share: 3,
         country: "49",
         areas: &["30"],
@@ -81,7 +81,7 @@ static ABROAD: [Plan; 6] = [
             "+49 (xx) xxxx-xxxx",
         ],
     },
-    Plan {
+    NumberingPlan {
         share: 3,
         country: "33",
         areas: &["142", "144", "153", "158"],
@@ -93,7 +93,7 @@ static ABROAD: [Plan; 6] = [
             "0x.xx.xx.xx.xx",
         ],
     },
-    Plan {
+    NumberingPlan {
         share: 2,
         country: "39",
         areas: &["06"],
@@ -105,7 +105,7 @@ static ABROAD: [Plan; 6] = [
             "xx-xxxxxxxx",
         ],
     },
-    Plan {
+    NumberingPlan {
         share: 2,
         country: "61",
         areas: &["292", "293", "298"],
@@ -122,7 +122,7 @@ static ABROAD: [Plan; 6] = [
 /// One made-up phone number.
 #[derive(Debug, Clone)]
 pub(super) struct Number {
-    plan: &'static Plan,
+    plan: &'static NumberingPlan,
     /// One of the plan's areas.
     area: &'static str,
     /// The digits after it.
@@ -147,7 +147,7 @@ impl Number {
         Self::under(&NANP, rng)
     }
 
-    fn under(plan: &'static Plan, rng: &mut Rng) -> Self {
+    fn under(plan: &'static NumberingPlan, rng: &mut Rng) -> Self {
         loop {
             let subscriber: String = plan.subscriber.chars().map(|c| digit(c, rng)).collect();
             // A North American exchange is not N11, which is a service such as 911. The other plans

@@ -60,3 +60,10 @@ pub struct Samples {
     /// The internal extension of exactly one contact.
     pub extension: String,
 }
+
+impl SampleContact {
+    /// Whether one of its phones has this number.
+    pub(super) fn has(&self, number: &str) -> bool {
+        self.phones.iter().any(|phone| phone.e164 == number)
+    }
+}

@@ -104,10 +104,7 @@ impl ExampleCrm {
     fn chance(&self) -> Result<(), Rejection> {
         // A rate of 1 always fails, because the drawn number is less than 1.
         if self.error_rate > 0.0 && self.faults.lock().f64() < self.error_rate {
-            return Err(Rejection(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "failed on purpose",
-            ));
+            return Err(ON_PURPOSE);
         }
         Ok(())
     }
@@ -120,18 +117,19 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
         .then_some(token.trim())
 }
 
+const ON_PURPOSE: Rejection = Rejection(StatusCode::INTERNAL_SERVER_ERROR, "failed on purpose");
+const FORBIDDEN: Rejection = Rejection(StatusCode::FORBIDDEN, "this user may not read contacts");
+const UNAUTHORIZED: Rejection = Rejection(
+    StatusCode::UNAUTHORIZED,
+    "a bearer token that begins with \"demo\" is wanted",
+);
+
 fn authorise(token: &str) -> Result<(), Rejection> {
     if token == FORBIDDEN_TOKEN {
-        return Err(Rejection(
-            StatusCode::FORBIDDEN,
-            "this user may not read contacts",
-        ));
+        return Err(FORBIDDEN);
     }
     if !token.starts_with(TOKEN_PREFIX) {
-        return Err(Rejection(
-            StatusCode::UNAUTHORIZED,
-            "a bearer token that begins with \"demo\" is wanted",
-        ));
+        return Err(UNAUTHORIZED);
     }
     Ok(())
 }
@@ -179,13 +177,17 @@ const LONGEST_ID: usize = 64;
 /// to one user, so that a token can be replaced: `demo-ann.1` and `demo-ann.2` are both `demo-ann`.
 async fn me(headers: HeaderMap) -> Response {
     let token = bearer_token(&headers).unwrap_or_default();
-    let id = token.split('.').next().unwrap_or(token);
-    let id = id.get(..LONGEST_ID).unwrap_or(id);
     Json(Me {
-        id,
+        id: id_of(token),
         account_id: "example",
     })
     .into_response()
+}
+
+/// The user of a token: what is before its first dot.
+fn id_of(token: &str) -> &str {
+    let id = token.split('.').next().unwrap_or(token);
+    id.get(..LONGEST_ID).unwrap_or(id)
 }
 
 /// `GET /api/v1/contacts`: by `phone`, fuzzily; else by `extension`, exactly.

@@ -78,10 +78,8 @@ impl Series {
     }
 
     fn matches(&self, name: &str, labels: &[(&str, &str)]) -> bool {
-        self.name == name
-            && labels
-                .iter()
-                .all(|(label, value)| self.label(label) == Some(value))
+        let mut labels = labels.iter();
+        self.name == name && labels.all(|(label, value)| self.label(label) == Some(value))
     }
 }
 
@@ -102,13 +100,9 @@ impl MetricsReading {
     /// The sum of all series of a counter, by its exported name, with these labels.
     #[must_use]
     pub(crate) fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        whole(
-            self.0
-                .iter()
-                .filter(|series| series.matches(name, labels))
-                .map(|series| series.value)
-                .sum(),
-        )
+        let series = self.0.iter();
+        let matching = series.filter(|series| series.matches(name, labels));
+        whole(matching.map(|series| series.value).sum())
     }
 
     /// The sums of a counter for each value of one label.

@@ -22,9 +22,8 @@ impl CaCertificates {
     pub fn parse(pem: Vec<u8>) -> Result<Self, CaCertificatesError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
-            roots
-                .add(certificate.map_err(|_| CaCertificatesError)?)
-                .map_err(|_| CaCertificatesError)?;
+            let certificate = certificate.map_err(|_| CaCertificatesError)?;
+            roots.add(certificate).map_err(|_| CaCertificatesError)?;
         }
         if roots.is_empty() {
             Err(CaCertificatesError)

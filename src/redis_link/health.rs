@@ -49,6 +49,12 @@ struct HealthState {
     logged: HashSet<&'static str>,
 }
 
+impl HealthState {
+    fn is_up(&self) -> bool {
+        self.sound && !self.impaired
+    }
+}
+
 impl Health {
     pub(super) fn new(signals: LinkSignals) -> Self {
         Self {
@@ -89,8 +95,6 @@ impl Health {
     fn change(&self, change: impl FnOnce(&mut HealthState)) {
         let mut state = self.state.lock();
         change(&mut state);
-        self.signals
-            .up
-            .set(i64::from(state.sound && !state.impaired));
+        self.signals.up.set(state.is_up().into());
     }
 }

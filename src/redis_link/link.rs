@@ -6,7 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script};
+use redis::{
+    Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script, ScriptInvocation,
+};
 use tokio::sync::watch;
 
 use super::connect::{RedisConnection, RedisConnector};
@@ -109,13 +111,7 @@ impl Link {
         keys: &[String],
         args: &[&[u8]],
     ) -> Result<T, LinkError> {
-        let mut call = script.prepare_invoke();
-        for key in keys {
-            call.key(key);
-        }
-        for arg in args {
-            call.arg(*arg);
-        }
+        let call = invocation(script, keys, args);
         self.run(async |mut connection| call.invoke_async(&mut connection).await)
             .await
     }
@@ -283,6 +279,17 @@ impl Link {
             live.refuses(code);
         }
     }
+}
+
+fn invocation<'s>(script: &'s Script, keys: &[String], args: &[&[u8]]) -> ScriptInvocation<'s> {
+    let mut call = script.prepare_invoke();
+    for key in keys {
+        call.key(key);
+    }
+    for arg in args {
+        call.arg(*arg);
+    }
+    call
 }
 
 #[cfg(test)]

@@ -24,10 +24,7 @@ impl FromStr for KeyPrefix {
     type Err = KeyPrefixError;
 
     fn from_str(text: &str) -> Result<Self, KeyPrefixError> {
-        let plain = text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b":._-".contains(&b));
-        if plain && (1..=64).contains(&text.len()) {
+        if text.bytes().all(is_plain) && (1..=64).contains(&text.len()) {
             Ok(Self(text.to_owned()))
         } else {
             Err(KeyPrefixError)
@@ -140,6 +137,10 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
         text.push(char::from(DIGITS[usize::from(byte >> 4)]));
         text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b":._-".contains(&byte)
 }
 
 #[cfg(test)]

@@ -239,11 +239,13 @@ fn alone(keys: &[String; 4]) -> Vec<(&'static str, Cmd)> {
     ]
 }
 
+fn used(name: &str) -> Option<&'static &'static str> {
+    let mut commands = USES.iter().flat_map(|(_, commands)| *commands);
+    commands.find(|command| **command == name)
+}
+
 fn in_script(pair: &[String]) -> Option<Refusal> {
-    let command = USES
-        .iter()
-        .flat_map(|(_, commands)| *commands)
-        .find(|command| **command == pair[0])?;
+    let command = used(&pair[0])?;
     let (code, text) = pair[1].split_once(' ').unwrap_or((&pair[1], ""));
     Some((command, refusal::read(code, text)))
 }

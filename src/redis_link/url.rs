@@ -159,14 +159,11 @@ fn read(text: &str) -> Result<ConnectionInfo, RedisUrlError> {
 
 /// Reads `user:password@host:port,host:port` by adding the user to each host.
 fn read_all(authority: &str, tls: bool) -> Result<Vec<ConnectionInfo>, RedisUrlError> {
-    let (user, hosts) = authority
-        .rsplit_once('@')
-        .map_or(("", authority), |(user, hosts)| (user, hosts));
+    let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
     let scheme = if tls { "rediss" } else { "redis" };
-    hosts
-        .split(',')
-        .map(|host| read(&format!("{scheme}://{user}@{host}")))
-        .collect()
+    let hosts = hosts.split(',');
+    let infos = hosts.map(|host| read(&format!("{scheme}://{user}@{host}")));
+    infos.collect()
 }
 
 fn sentinel_password(query: &str) -> Result<Option<SecretString>, RedisUrlError> {

@@ -40,6 +40,17 @@ struct RunningJob {
     since: Stopwatch,
 }
 
+impl RunningJob {
+    fn progress(&self) -> JobProgress {
+        JobProgress {
+            platform: self.platform.clone(),
+            done: self.done.load(Ordering::Relaxed),
+            total: self.total,
+            since: self.since.elapsed(),
+        }
+    }
+}
+
 /// A job's entry in the table, removed on drop.
 #[derive(Debug)]
 pub(super) struct JobEntry {
@@ -72,13 +83,7 @@ impl Jobs {
     /// The progress of each, the oldest first.
     pub(super) fn progress(&self) -> Vec<JobProgress> {
         let jobs: Vec<Arc<RunningJob>> = self.0.lock().under_way.values().map(Arc::clone).collect();
-        let progress = jobs.into_iter().map(|job| JobProgress {
-            platform: job.platform.clone(),
-            done: job.done.load(Ordering::Relaxed),
-            total: job.total,
-            since: job.since.elapsed(),
-        });
-        progress.collect()
+        jobs.iter().map(|job| job.progress()).collect()
     }
 }
 

@@ -21,12 +21,10 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(config: &ResolverConfig) -> Self {
-        let shares = |most| {
-            if config.is_one_connector {
-                Shares::of_one_connector(most)
-            } else {
-                Shares::new(most)
-            }
+        let shares = if config.is_one_connector {
+            Shares::of_one_connector
+        } else {
+            Shares::new
         };
         Self {
             callers: shares(config.max_loads),

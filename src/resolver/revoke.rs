@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Resolver;
-use crate::cache::Event;
+use crate::cache::ReplicaEvent;
 use crate::clock;
 use crate::domain::{AuthTag, Timestamp};
 
@@ -40,7 +40,7 @@ impl Resolver {
 
     /// Returns whether both Redis and the log for the other replicas have it.
     async fn revoke_elsewhere(&self, auth: AuthTag, refused: Timestamp) -> bool {
-        let event = Event::Revoke(auth);
+        let event = ReplicaEvent::Revoke(auth);
         self.deps.admissions.revoke_elsewhere(auth, refused).await
             && self.deps.cache.publish(event).await.is_ok()
     }

@@ -44,12 +44,10 @@ impl Resolver {
 
     /// Returns whether anything is stored for the number under the claimed user id.
     fn may_be_stored(&self, question: &Question, fetched: &Fetched) -> bool {
-        let identities = self.deps.admissions.identities(question.asker().user_tag());
-        let is_in_memory = |identity: &Identity| {
-            let key = question.key_of(identity);
-            self.deps.cache.in_memory(&key).is_some()
-        };
-        !fetched.is_empty() || identities.iter().any(is_in_memory)
+        let user = question.asker().user_tag();
+        let identities = self.deps.admissions.identities(user);
+        let mut keys = identities.iter().map(|identity| question.key_of(identity));
+        !fetched.is_empty() || keys.any(|key| self.deps.cache.in_memory(&key).is_some())
     }
 
     /// An answer is stored, but the credential was accepted too long ago: the CRM is asked again.

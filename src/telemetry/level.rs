@@ -59,13 +59,14 @@ impl Level {
         EnvFilter::new(format!("{},{LOOKUPS}={lookups}", self.directives()))
     }
 
+    fn is_more_than_info(&self) -> bool {
+        let level = self.0.parse::<tracing::Level>();
+        level.is_ok_and(|level| level > tracing::Level::INFO)
+    }
+
     fn directives(&self) -> String {
-        let is_more = self
-            .0
-            .parse::<tracing::Level>()
-            .is_ok_and(|level| level > tracing::Level::INFO);
         // It was parsed before, so nothing of it is left out.
-        if is_more {
+        if self.is_more_than_info() {
             format!("info,contactd={}", self.0)
         } else {
             self.0.clone()

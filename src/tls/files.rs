@@ -12,7 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use secrecy::{ExposeSecret as _, SecretSlice};
 
-use super::validity::{Ending, Validity};
+use super::validity::{Expiry, Validity};
 use super::{Error, TlsConfig};
 use crate::domain::Timestamp;
 
@@ -38,11 +38,10 @@ impl Pems {
         Ok(Self {
             cert: read("cert", &config.cert)?,
             key: read("key", &config.key)?.into(),
-            client_ca: config
-                .client_ca
-                .as_deref()
-                .map(|path| read("client_ca", path))
-                .transpose()?,
+            client_ca: match &config.client_ca {
+                Some(path) => Some(read("client_ca", path)?),
+                None => None,
+            },
         })
     }
 
@@ -54,15 +53,12 @@ impl Pems {
         config: &TlsConfig,
         wall: Timestamp,
         in_use: Option<&Self>,
-    ) -> Result<(Arc<ServerConfig>, Vec<Ending>), Error> {
+    ) -> Result<(Arc<ServerConfig>, Vec<Expiry>), Error> {
         let chain = Certificates::parse("cert", &config.cert, &self.cert)?;
         if in_use.is_none_or(|in_use| in_use.cert != self.cert) {
             chain.check(wall)?;
         }
-        let authorities = match (&config.client_ca, &self.client_ca) {
-            (Some(path), Some(pem)) => Some(Certificates::parse("client_ca", path, pem)?),
-            _ => None,
-        };
+        let authorities = self.authorities(config)?;
         if let Some(authorities) = &authorities
             && in_use.is_none_or(|in_use| in_use.client_ca != self.client_ca)
         {
@@ -74,15 +70,22 @@ impl Pems {
         Ok((Arc::new(server), endings))
     }
 
+    /// The certificates that sign those of clients, if clients need one.
+    fn authorities<'a>(&self, config: &'a TlsConfig) -> Result<Option<Certificates<'a>>, Error> {
+        match (&config.client_ca, &self.client_ca) {
+            (Some(path), Some(pem)) => Certificates::parse("client_ca", path, pem).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     fn server(
         &self,
         config: &TlsConfig,
         chain: Certificates<'_>,
         authorities: Option<Certificates<'_>>,
     ) -> Result<ServerConfig, Error> {
-        let of_key = |words: &str| error("key", &config.key, words);
-        let key = PrivateKeyDer::from_pem_slice(self.key.expose_secret())
-            .map_err(|_| of_key("holds no private key in PEM format"))?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.expose_secret());
+        let key = key.map_err(|_| of_key(config, "holds no private key in PEM format"))?;
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -91,19 +94,27 @@ impl Pems {
             Some(authorities) => builder.with_client_cert_verifier(authorities.verifier(provider)?),
             None => builder.with_no_client_auth(),
         };
-        let (setting, path) = (chain.setting, chain.path);
         let server = builder.with_single_cert(chain.ders, key);
-        let mut server = server.map_err(|fault| match fault {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                of_key("is not the key of the certificate in grpc.tls.cert")
-            }
-            rustls::Error::InvalidCertificate(_) => {
-                error(setting, path, "holds a certificate that is none")
-            }
-            other => of_key(&format!("cannot be used: {other}")),
-        })?;
+        let mut server = server.map_err(|fault| misfit(config, fault))?;
         server.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         Ok(server)
+    }
+}
+
+fn of_key(config: &TlsConfig, words: &str) -> Error {
+    error("key", &config.key, words)
+}
+
+/// Why the certificate and the key cannot be used together.
+fn misfit(config: &TlsConfig, fault: rustls::Error) -> Error {
+    match fault {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            of_key(config, "is not the key of the certificate in grpc.tls.cert")
+        }
+        rustls::Error::InvalidCertificate(_) => {
+            error("cert", &config.cert, "holds a certificate that is none")
+        }
+        other => of_key(config, &format!("cannot be used: {other}")),
     }
 }
 
@@ -138,20 +149,16 @@ impl<'a> Certificates<'a> {
     fn check(&self, wall: Timestamp) -> Result<(), Error> {
         let count = self.validities.len();
         for (n, validity) in self.validities.iter().enumerate() {
-            validity.check(wall).map_err(|invalid| {
-                let which = match count {
-                    1 => "a certificate".to_owned(),
-                    _ => format!("a certificate (number {} of {count})", n + 1),
-                };
-                self.error(&format!("holds {which} that {invalid}"))
-            })?;
+            let which = which_of(n, count);
+            let fault = |invalid| self.error(&format!("holds {which} that {invalid}"));
+            validity.check(wall).map_err(fault)?;
         }
         Ok(())
     }
 
-    fn ending(&self) -> Option<Ending> {
+    fn ending(&self) -> Option<Expiry> {
         let validity = self.validities.iter().min_by_key(|validity| validity.to)?;
-        Some(Ending {
+        Some(Expiry {
             setting: self.setting,
             validity: *validity,
         })
@@ -187,4 +194,12 @@ fn error(setting: &'static str, path: &Path, words: &str) -> Error {
 
 fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|fault| error(setting, path, &format!("cannot be read: {fault}")))
+}
+
+/// A certificate of a file, for a person. `n` counts from 0.
+fn which_of(n: usize, count: usize) -> String {
+    match count {
+        1 => "a certificate".to_owned(),
+        _ => format!("a certificate (number {} of {count})", n + 1),
+    }
 }

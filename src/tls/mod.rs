@@ -28,7 +28,7 @@ mod watch;
 pub(crate) use watch::Watch;
 
 use files::Pems;
-use validity::{Ending, Invalid};
+use validity::{Expiry, Invalid};
 
 /// The paths of the certificates, in PEM format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,9 +53,9 @@ pub(crate) struct Error {
 
 /// The certificates in use. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Tls(Arc<Shared>);
+pub(crate) struct Tls(Arc<TlsState>);
 
-struct Shared {
+struct TlsState {
     in_use: RwLock<InUse>,
     clock: Arc<dyn Clock>,
 }
@@ -64,7 +64,7 @@ struct InUse {
     config: TlsConfig,
     pems: Pems,
     server: Arc<ServerConfig>,
-    endings: Vec<Ending>,
+    endings: Vec<Expiry>,
 }
 
 impl fmt::Debug for Tls {
@@ -110,7 +110,7 @@ impl Tls {
     /// As [`check`].
     pub(crate) fn load(config: &TlsConfig, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let in_use = RwLock::new(InUse::read(config, clock.wall())?);
-        Ok(Self(Arc::new(Shared { in_use, clock })))
+        Ok(Self(Arc::new(TlsState { in_use, clock })))
     }
 
     /// Reads files, and checks that they can replace those in use.
@@ -162,19 +162,11 @@ impl Tls {
     /// The files in use that contain an expired certificate.
     pub(crate) fn expired(&self) -> Vec<Error> {
         let wall = self.0.clock.wall();
-        let expired = |ending: &Ending| match ending.validity.check(wall) {
-            Err(invalid @ Invalid::Expired(_)) => Some(Error {
-                setting: ending.setting,
-                message: format!(
-                    "a certificate of this file {invalid} and is still in use: replace the file"
-                ),
-            }),
-            _ => None,
-        };
-        self.endings().iter().filter_map(expired).collect()
+        let endings = self.endings().into_iter();
+        endings.filter_map(|ending| expired(ending, wall)).collect()
     }
 
-    fn endings(&self) -> Vec<Ending> {
+    fn endings(&self) -> Vec<Expiry> {
         self.0.in_use.read().endings.clone()
     }
 
@@ -209,4 +201,17 @@ pub(crate) fn is_verified(stream: &TlsStream<TcpStream>) -> bool {
 #[must_use]
 pub(crate) fn peer_name(stream: &TlsStream<TcpStream>) -> Option<String> {
     name::of(stream.get_ref().1.peer_certificates()?.first()?)
+}
+
+/// The fault of a certificate that has expired.
+fn expired(ending: Expiry, wall: Timestamp) -> Option<Error> {
+    let Err(invalid @ Invalid::Expired(_)) = ending.validity.check(wall) else {
+        return None;
+    };
+    Some(Error {
+        setting: ending.setting,
+        message: format!(
+            "a certificate of this file {invalid} and is still in use: replace the file"
+        ),
+    })
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustls::pki_types::CertificateDer;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+use x509_cert::time::Time;
 
 use crate::domain::Timestamp;
 
@@ -18,7 +19,7 @@ pub(super) struct Validity {
 
 /// The certificate of a file that expires first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ending {
+pub(super) struct Expiry {
     /// The setting that names the file: cert or client_ca.
     pub(super) setting: &'static str,
     pub(super) validity: Validity,
@@ -40,15 +41,18 @@ impl fmt::Display for Invalid {
     }
 }
 
+fn timestamp(time: Time) -> Option<Timestamp> {
+    let millis = time.to_unix_duration().as_millis();
+    u64::try_from(millis).ok().map(Timestamp)
+}
+
 impl Validity {
     pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let certificate = Certificate::from_der(certificate).ok()?;
         let validity = certificate.tbs_certificate().validity();
-        let millis =
-            |time: x509_cert::time::Time| u64::try_from(time.to_unix_duration().as_millis()).ok();
         Some(Self {
-            from: Timestamp(millis(validity.not_before)?),
-            to: Timestamp(millis(validity.not_after)?),
+            from: timestamp(validity.not_before)?,
+            to: timestamp(validity.not_after)?,
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::validity::Ending;
+use super::validity::Expiry;
 use super::{Error, Tls};
 use crate::clock::{self, Clock, Stopwatch};
 
@@ -72,14 +72,11 @@ impl Watch {
             clock::sleep(LOOK).await;
             let tls = self.tls.clone();
             // Aside, because the files may be on a disk that does not respond.
-            let looked = tokio::task::spawn_blocking(move || tls.look_again()).await;
-            match looked {
+            match tokio::task::spawn_blocking(move || tls.look_again()).await {
                 Ok(looked) => self.report(looked),
-                Err(broken) => match broken.try_into_panic() {
-                    Ok(panic) => resume_unwind(panic),
-                    // The runtime ends.
-                    Err(_) => return,
-                },
+                Err(broken) if broken.is_panic() => resume_unwind(broken.into_panic()),
+                // The runtime ends.
+                Err(_) => return,
             }
         }
     }
@@ -113,7 +110,7 @@ impl Watch {
     /// The metric shows the earliest expiry. Each file is logged separately.
     fn report_ends(&mut self) {
         let (endings, wall) = (self.tls.endings(), self.clock.wall());
-        let left = |ending: &Ending| ending.validity.seconds_left(wall);
+        let left = |ending: &Expiry| ending.validity.seconds_left(wall);
         if let Some(earliest) = endings.iter().map(left).min() {
             self.expires.set(earliest);
         }
@@ -126,7 +123,7 @@ impl Watch {
     }
 }
 
-fn tell(ending: Ending, end: End, left: i64) {
+fn tell(ending: Expiry, end: End, left: i64) {
     let (setting, date) = (
         format!("grpc.tls.{}", ending.setting),
         ending.validity.end(),
@@ -154,14 +151,17 @@ impl Reminder {
             return None;
         }
         let end = if left < 0 { End::Past } else { End::Soon };
-        let is_told = self
-            .0
-            .is_some_and(|(told, when)| told == end && when.elapsed() < REPORT);
-        if is_told {
+        if self.was_told(end) {
             return None;
         }
         self.0 = Some((end, Stopwatch::start()));
         Some(end)
+    }
+
+    /// Whether this was reported a short time ago.
+    fn was_told(&self, end: End) -> bool {
+        self.0
+            .is_some_and(|(told, when)| told == end && when.elapsed() < REPORT)
     }
 }
 

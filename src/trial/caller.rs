@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::connector::Platform;
+use crate::connector::{BaseError, Platform};
 use crate::domain::json::to_struct;
 use crate::domain::user::{AdditionalInfo, Settings};
 use crate::domain::{AuthHeader, NumberFormat, Region, User};
@@ -30,6 +30,12 @@ pub(crate) enum CallerError {
     Field(&'static str, String),
 }
 
+impl From<BaseError> for CallerError {
+    fn from(error: BaseError) -> Self {
+        Self::Field(error.field(), error.to_string())
+    }
+}
+
 /// The user's id. Nothing depends on it.
 const USER: &str = "trial";
 
@@ -42,20 +48,25 @@ impl Caller {
     /// # Errors
     /// What the request would be refused for.
     pub(super) fn user(&self, platform: &Platform) -> Result<(User, AuthHeader), CallerError> {
-        let host = platform.host(&self.hostname);
-        let info = to_struct(&self.info);
-        let user = User {
-            id: USER.to_owned(),
-            account: String::new(),
-            host: host.map_err(|error| CallerError::Host(error.to_string()))?,
-            region: self.region,
-            settings: Settings::new(to_struct(&self.settings)),
-            info: AdditionalInfo::only(&info, &platform.profile().inputs.info),
-        };
+        let user = self.user_of(platform)?;
         let auth = self.auth_header.as_deref().unwrap_or(NO_CREDENTIAL);
         let auth = AuthHeader::parse(auth).ok_or(CallerError::AuthHeader)?;
         let sound = platform.check(&user, &auth);
         sound.map_err(|(field, reason)| CallerError::Field(field, reason))?;
         Ok((user, auth))
+    }
+
+    fn user_of(&self, platform: &Platform) -> Result<User, CallerError> {
+        let host = platform.host(&self.hostname);
+        let host = host.map_err(|error| CallerError::Host(error.to_string()))?;
+        let info = to_struct(&self.info);
+        Ok(User {
+            id: USER.to_owned(),
+            account: String::new(),
+            host,
+            region: self.region,
+            settings: Settings::new(to_struct(&self.settings)),
+            info: AdditionalInfo::only(&info, &platform.profile().inputs.info),
+        })
     }
 }

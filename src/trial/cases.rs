@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::compare::Differences;
-use super::expect::Expectations;
+use super::expect::{Expectations, ExpectedBatch, ExpectedLookUp};
+use super::nearest::indented;
 use super::phones::phone_paths;
 use super::recording::read_recordings;
 use super::replay::Replay;
@@ -54,19 +55,20 @@ pub(crate) fn case_directories(directory: &Path) -> io::Result<Vec<PathBuf>> {
     if directory.join(EXPECT).is_file() {
         return Ok(vec![directory.to_owned()]);
     }
-    let mut below = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            below.push(path);
-        }
-    }
-    below.sort();
     let mut cases = Vec::new();
-    for directory in below {
+    for directory in directories_in(directory)? {
         cases.extend(case_directories(&directory)?);
     }
     Ok(cases)
+}
+
+fn directories_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?;
+    let paths = entries.map(|entry| Ok(entry?.path()));
+    let mut paths: Vec<PathBuf> = paths.collect::<io::Result<_>>()?;
+    paths.retain(|path| path.is_dir());
+    paths.sort();
+    Ok(paths)
 }
 
 /// Runs a case with a connector, or with that of the case's directory: a file beside it, or else
@@ -95,19 +97,16 @@ struct Case {
 
 impl Case {
     async fn open(directory: &Path, connector: Option<&str>) -> Result<Self, String> {
-        let place = directory.join(EXPECT);
-        let text = fs::read_to_string(&place);
-        let text = text.map_err(|error| format!("{}: {error}", place.display()))?;
-        let in_file = |why: String| format!("{}: {why}", place.display());
+        let file = directory.join(EXPECT);
+        let in_file = |why: String| format!("{}: {why}", file.display());
+        let text = fs::read_to_string(&file).map_err(|error| in_file(error.to_string()))?;
         let expected = Expectations::parse(&text).map_err(in_file)?;
-        let recordings = read_recordings(directory).map_err(|error| error.to_string())?;
-        let replay = Replay::start(recordings).await;
-        let replay = replay.map_err(|error| format!("a port cannot be opened: {error}"))?;
+        let caller = expected.caller().map_err(in_file)?;
+        let replay = replay_of(directory).await?;
         let name = connector.map_or_else(|| connector_of(directory), str::to_owned);
-        let subject = Subject::load(&name, Some(&expected.secrets()));
-        let subject = subject.map_err(|error| error.to_string())?;
+        let subject = Subject::load(&name, Some(&expected.secrets())).map_err(to_words)?;
         let other_end = OtherEnd::Replay(replay.origin().clone());
-        let trial = Trial::new(subject, expected.caller().map_err(in_file)?, other_end);
+        let trial = Trial::new(subject, caller, other_end);
         let trial = trial.map_err(|error| in_file(error.to_string()))?;
         // Without an address every look-up is refused.
         if let Ok(crm) = trial.address() {
@@ -137,30 +136,13 @@ impl Case {
     async fn run(self, has_records: &mut bool) -> Result<Outcome, String> {
         let mut failures = Vec::new();
         for expected in &self.expected.look_up {
-            let differences = match self.trial.look_up(&expected.number).await {
-                Ok(came) => {
-                    *has_records |= came.has_records();
-                    expected.compare(&came)
-                }
-                Err(TrialError::Caller(refusal)) => expected.compare_refusal(&refusal),
-                Err(error) => return Err(error.to_string()),
-            };
-            let what = format!("look-up of {}", expected.number);
-            failures.extend(self.failure(&what, differences));
+            failures.extend(self.look_up(expected, has_records).await?);
         }
         for expected in &self.expected.batch {
-            let came = self.trial.look_up_many(&expected.numbers).await;
-            let came = came.map_err(|error| error.to_string())?;
-            *has_records |= came.iter().any(LookUp::has_records);
-            let what = format!("batch of {} numbers", expected.numbers.len());
-            failures.extend(self.failure(&what, expected.compare(&came)));
+            failures.extend(self.batch(expected, has_records).await?);
         }
         for expected in &self.expected.whoami {
-            let (came, _) = self
-                .trial
-                .whoami()
-                .await
-                .map_err(|error| error.to_string())?;
+            let (came, _) = self.trial.whoami().await.map_err(to_words)?;
             failures.extend(self.failure("whoami", expected.compare(&came)));
         }
         if !failures.is_empty() {
@@ -172,19 +154,57 @@ impl Case {
         })
     }
 
+    async fn look_up(
+        &self,
+        expected: &ExpectedLookUp,
+        has_records: &mut bool,
+    ) -> Result<Option<String>, String> {
+        let differences = match self.trial.look_up(&expected.number).await {
+            Ok(came) => {
+                *has_records |= came.has_records();
+                expected.compare(&came)
+            }
+            Err(TrialError::Caller(refusal)) => expected.compare_refusal(&refusal),
+            Err(error) => return Err(error.to_string()),
+        };
+        let what = format!("look-up of {}", expected.number);
+        Ok(self.failure(&what, differences))
+    }
+
+    async fn batch(
+        &self,
+        expected: &ExpectedBatch,
+        has_records: &mut bool,
+    ) -> Result<Option<String>, String> {
+        let came = self.trial.look_up_many(&expected.numbers).await;
+        let came = came.map_err(to_words)?;
+        *has_records |= came.iter().any(LookUp::has_records);
+        let differences = expected.compare(&came);
+        let what = format!("batch of {} numbers", expected.numbers.len());
+        Ok(self.failure(&what, differences))
+    }
+
     /// What is wrong with one part of the case.
     fn failure(&self, what: &str, differences: Differences) -> Option<String> {
         let unmatched = self.replay.take_unmatched();
         if differences.0.is_empty() && unmatched.is_empty() {
             return None;
         }
-        let lines = differences.0.into_iter().chain(unmatched);
-        let lines: Vec<String> = lines
-            .flat_map(|part| part.lines().map(str::to_owned).collect::<Vec<_>>())
-            .map(|line| format!("  {line}"))
-            .collect();
-        Some(format!("{what}\n{}", lines.join("\n")))
+        let parts = [differences.0, unmatched].concat().join("\n");
+        Some(format!("{what}\n{}", indented(&parts)))
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
+fn to_words(error: impl ToString) -> String {
+    error.to_string()
+}
+
+/// Recordings that answer instead of the CRM.
+async fn replay_of(directory: &Path) -> Result<Replay, String> {
+    let recordings = read_recordings(directory).map_err(to_words)?;
+    let replay = Replay::start(recordings).await;
+    replay.map_err(|error| format!("a port cannot be opened: {error}"))
 }
 
 /// The connector of a case: `DIR/NAME.toml` or `DIR/NAME.json` beside `DIR/NAME/CASE`, or else the
@@ -193,12 +213,13 @@ fn connector_of(directory: &Path) -> String {
     let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
     let of_connector = directory.parent().unwrap_or(&directory);
     let beside = ["toml", "json"].map(|ending| of_connector.with_extension(ending));
-    match beside.into_iter().find(|file| file.is_file()) {
-        Some(file) => file.display().to_string(),
-        None => of_connector
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
+    if let Some(file) = beside.into_iter().find(|file| file.is_file()) {
+        return file.display().to_string();
     }
+    name_of(of_connector)
+}
+
+fn name_of(directory: &Path) -> String {
+    let name = directory.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }

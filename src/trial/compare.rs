@@ -49,17 +49,12 @@ impl ExpectedLookUp {
             differences.add("calls", calls, came.calls);
         }
         match (&self.error, &came.found) {
-            (Some(expected), Err(error)) => {
-                differences.add("error", expected, error.reason().to_lowercase());
-            }
-            (Some(expected), Ok(found)) => {
-                differences.add("error", expected, format!("none: {}", summary(found)));
-            }
-            (None, Err(error)) => differences.add("error", "none", reason(error)),
             (None, Ok(found)) => {
                 differences.add("complete", self.complete, found.complete);
                 self.compare_contacts(&found.contacts, &mut differences);
             }
+            (None, Err(error)) => differences.add("error", "none", reason(error)),
+            (Some(expected), found) => differences.add("error", expected, error_of(found)),
         }
         differences
     }
@@ -82,14 +77,22 @@ impl ExpectedLookUp {
     }
 }
 
+/// The reason of a failure, or what was found instead.
+fn error_of(found: &Result<Found, LookupError>) -> String {
+    match found {
+        Err(error) => error.reason().to_lowercase(),
+        Ok(found) => format!("none: {}", summary(found)),
+    }
+}
+
 /// The failure for a person: the reason, and what exactly.
 fn reason(error: &LookupError) -> String {
     format!("{} ({error})", error.reason().to_lowercase())
 }
 
 fn summary(found: &Found) -> String {
-    let names = found.contacts.iter().map(|contact| contact.name.as_str());
-    let names: Vec<&str> = names.collect();
+    let contacts = found.contacts.iter();
+    let names: Vec<&str> = contacts.map(|contact| contact.name.as_str()).collect();
     format!("{} contacts [{}]", names.len(), names.join(", "))
 }
 
@@ -114,21 +117,25 @@ impl ExpectedContact {
     }
 
     fn compare(&self, came: &Self, place: &str, differences: &mut Differences) {
-        for (field, expected, came) in [
-            ("id", &self.id, &came.id),
-            ("name", &self.name, &came.name),
-            ("kind", &self.kind, &came.kind),
-            ("quality", &self.quality, &came.quality),
-            ("title", &self.title, &came.title),
-            ("company", &self.company, &came.company),
-            ("email", &self.email, &came.email),
-            ("created", &self.created, &came.created),
-            ("last_activity", &self.last_activity, &came.last_activity),
-        ] {
-            let quoted = |text: &String| Value::from(text.as_str()).to_string();
+        for ((field, expected), (_, came)) in self.texts().into_iter().zip(came.texts()) {
+            let quoted = |text: &str| Value::from(text).to_string();
             differences.add(&format!("{place}.{field}"), quoted(expected), quoted(came));
         }
         compare_info(&self.info, &came.info, place, differences);
+    }
+
+    fn texts(&self) -> [(&'static str, &str); 9] {
+        [
+            ("id", &self.id),
+            ("name", &self.name),
+            ("kind", &self.kind),
+            ("quality", &self.quality),
+            ("title", &self.title),
+            ("company", &self.company),
+            ("email", &self.email),
+            ("created", &self.created),
+            ("last_activity", &self.last_activity),
+        ]
     }
 }
 
@@ -143,13 +150,16 @@ fn compare_info(
     keys.sort();
     keys.dedup();
     for key in keys {
-        let [expected, came] =
-            [expected, came].map(|info| info.get(key).cloned().map(without_nulls));
+        let value_of = |info: &Map<String, Value>| info.get(key).cloned().map(without_nulls);
+        let (expected, came) = (value_of(expected), value_of(came));
         if expected != came {
-            let shown = |value: Option<Value>| value.map_or("none".to_owned(), |it| it.to_string());
             differences.add(&format!("{place}.info.{key}"), shown(expected), shown(came));
         }
     }
+}
+
+fn shown(value: Option<Value>) -> String {
+    value.map_or("none".to_owned(), |value| value.to_string())
 }
 
 fn without_nulls(value: Value) -> Value {
@@ -172,19 +182,24 @@ impl ExpectedBatch {
             differences.add("calls", calls, came);
         }
         for (n, look_up) in came.iter().enumerate() {
-            let expected = self.ids.as_ref().map(|ids| ids.get(n).cloned());
-            match (expected, &look_up.found) {
-                (_, Err(error)) => differences.add(&self.numbers[n], "an answer", reason(error)),
+            let number = &self.numbers[n];
+            match (&self.ids, &look_up.found) {
+                (_, Err(error)) => differences.add(number, "an answer", reason(error)),
                 (Some(expected), Ok(found)) => {
-                    let ids: Vec<&String> = found.contacts.iter().map(|found| &found.id).collect();
-                    let expected = format!("{:?}", expected.unwrap_or_default());
-                    differences.add(&self.numbers[n], expected, format!("{ids:?}"));
+                    let expected = expected.get(n).cloned().unwrap_or_default();
+                    differences.add(number, format!("{expected:?}"), ids(found));
                 }
                 (None, Ok(_)) => {}
             }
         }
         differences
     }
+}
+
+/// The ids of the contacts, as a list for a person.
+fn ids(found: &Found) -> String {
+    let ids: Vec<&String> = found.contacts.iter().map(|found| &found.id).collect();
+    format!("{ids:?}")
 }
 
 impl ExpectedIdentity {

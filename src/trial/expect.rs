@@ -102,18 +102,12 @@ impl Expectations {
     /// # Errors
     /// If the region or a format is none.
     pub(super) fn caller(&self) -> Result<Caller, String> {
-        let region = self.region.as_deref().map(|region| {
-            Region::parse(region).ok_or_else(|| format!("region: \"{region}\" is no region"))
-        });
-        let format = |format: &String| {
-            NumberFormat::parse(format)
-                .ok_or_else(|| format!("formats: \"{format}\" is no format of numbers"))
-        };
-        let formats: Result<_, String> = self.formats.iter().map(format).collect();
+        let region = self.region.as_deref().map(region).transpose()?;
+        let formats = self.formats.iter().map(|text| format_of(text));
         Ok(Caller {
             hostname: self.hostname.clone(),
-            region: region.transpose()?,
-            formats: formats?,
+            region,
+            formats: formats.collect::<Result<_, String>>()?,
             settings: self.settings.clone(),
             info: self.info.clone(),
             auth_header: self.auth_header.clone(),
@@ -121,7 +115,15 @@ impl Expectations {
     }
 
     pub(super) fn secrets(&self) -> BTreeMap<String, SecretString> {
-        let secret = |(name, value): (&String, &String)| (name.clone(), value.clone().into());
-        self.secrets.iter().map(secret).collect()
+        let secrets = self.secrets.clone().into_iter();
+        secrets.map(|(name, value)| (name, value.into())).collect()
     }
+}
+
+fn region(text: &str) -> Result<Region, String> {
+    Region::parse(text).ok_or_else(|| format!("region: \"{text}\" is no region"))
+}
+
+fn format_of(text: &str) -> Result<NumberFormat, String> {
+    NumberFormat::parse(text).ok_or_else(|| format!("formats: \"{text}\" is no format of numbers"))
 }

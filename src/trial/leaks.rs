@@ -30,65 +30,77 @@ pub(super) fn leaks(
 ) -> Result<(), Leak> {
     let all: String = files.iter().map(|(_, text)| text.as_str()).collect();
     let digits: String = all.chars().filter(char::is_ascii_digit).collect();
-    let secret = caller.auth_header.as_deref().unwrap_or_default();
-    if credential_pieces(secret)
-        .iter()
-        .any(|piece| all.contains(piece))
-    {
-        return Err(Leak("a piece of the credential"));
-    }
-    if look_ups
-        .iter()
-        .any(|look_up| digits.contains(&look_up.number.national()))
-    {
-        return Err(Leak("a number that was looked up"));
-    }
-    let is_address = |text: &str| host_of(text).is_some_and(|host| host == text);
-    let texts = texts_of(caller);
-    let mut texts = texts.iter().filter(|text| !is_address(text));
-    if texts.any(|text| all.contains(text.as_str())) {
-        return Err(Leak("a setting or another value of the user"));
+    let mut pieces = credential_pieces(caller).into_iter();
+    let mut numbers = look_ups.iter().map(|look_up| look_up.number.national());
+    let mut texts = texts_of(caller)
+        .into_iter()
+        .filter(|text| !is_address(text));
+    for (stands, what) in [
+        (
+            pieces.any(|piece| all.contains(&piece)),
+            "a piece of the credential",
+        ),
+        (
+            numbers.any(|number| digits.contains(&number)),
+            "a number that was looked up",
+        ),
+        (
+            texts.any(|text| all.contains(&text)),
+            "a setting or another value of the user",
+        ),
+    ] {
+        if stands {
+            return Err(Leak(what));
+        }
     }
     Ok(())
 }
 
 /// The parts of a credential that could be recognized, also of a Basic one.
-fn credential_pieces(header: &str) -> Vec<String> {
+fn credential_pieces(caller: &Caller) -> Vec<String> {
+    let header = caller.auth_header.as_deref().unwrap_or_default();
     let secret = header.split_once(' ').map_or(header, |(_, secret)| secret);
     let decoded = STANDARD.decode(secret).ok();
     let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-    let texts = [Some(secret.to_owned()), decoded].into_iter().flatten();
-    let pieces = texts.flat_map(|text| {
-        let parts = text.split(|c: char| !c.is_ascii_alphanumeric());
-        parts.map(str::to_owned).collect::<Vec<_>>()
-    });
-    pieces.filter(|piece| piece.len() >= PIECE).collect()
+    let texts = [Some(secret), decoded.as_deref()].into_iter().flatten();
+    let pieces = texts.flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric()));
+    let pieces = pieces.filter(|piece| piece.len() >= PIECE);
+    pieces.map(str::to_owned).collect()
 }
 
 /// Texts of the user.
 pub(super) fn texts_of(caller: &Caller) -> Vec<String> {
-    fn add(value: &Value, texts: &mut Vec<String>) {
-        match value {
-            Value::String(text) => texts.push(text.clone()),
-            Value::Number(number) => texts.push(number.to_string()),
-            Value::Array(items) => items.iter().for_each(|item| add(item, texts)),
-            Value::Object(members) => members.values().for_each(|value| add(value, texts)),
-            Value::Null | Value::Bool(_) => {}
-        }
-    }
     let mut texts = Vec::new();
-    let values = caller.settings.values().chain(caller.info.values());
-    values.for_each(|value| add(value, &mut texts));
+    for value in caller.settings.values().chain(caller.info.values()) {
+        add_texts(value, &mut texts);
+    }
     texts.retain(|text| text.len() >= TELLING);
     texts
 }
 
+fn add_texts(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::String(text) => texts.push(text.clone()),
+        Value::Number(number) => texts.push(number.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| add_texts(item, texts)),
+        Value::Object(members) => members.values().for_each(|value| add_texts(value, texts)),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+/// Whether a text is an address and nothing else.
+fn is_address(text: &str) -> bool {
+    host_of(text).is_some_and(|host| host == text)
+}
+
 /// An address without its path, if a text is one.
 pub(super) fn host_of(text: &str) -> Option<String> {
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| url.scheme() == "https")?;
+    let url = Url::parse(text).ok()?;
+    (url.scheme() == "https").then(|| without_path(&url))
+}
+
+fn without_path(url: &Url) -> String {
     let origin = url.origin().ascii_serialization();
     let path = if url.path().len() > 1 { "/x" } else { "" };
-    Some(format!("{origin}{path}"))
+    format!("{origin}{path}")
 }

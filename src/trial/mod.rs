@@ -27,7 +27,7 @@ mod subject;
 pub(crate) use caller::Caller;
 pub(crate) use cases::{CaseReport, Outcome, PhonesSeen, case_directories, run_case};
 pub(crate) use record::record;
-pub(crate) use recorder::{Call, CallEnding, Judged, Seen};
+pub(crate) use recorder::{CallEnding, Seen, SeenCall, SeenRecord};
 pub(crate) use recording::read_recordings;
 pub(crate) use replay::Replay;
 pub(crate) use run::{LookUp, OtherEnd, Trial, TrialError};

@@ -1,13 +1,8 @@
 //! Whether a request is a recorded one, and how it differs from the nearest.
 
-use std::fmt::Write as _;
-
 use serde_json::Value;
 
 use super::recording::{RecordedBody, RecordedRequest, Recording};
-
-/// The parts of a request, each as a line for a person. Equal requests have the same lines.
-struct Lines(Vec<String>);
 
 impl RecordedRequest {
     /// Returns whether a request is this recorded one. The recorded path may lack the path of the
@@ -18,58 +13,57 @@ impl RecordedRequest {
 
     /// The lines of this recorded request that the other lacks, and the other way round.
     fn difference(&self, request: &Self, base: &str) -> Vec<String> {
-        let path = without_base(&request.path, base);
-        let (own, mut other) = (self.lines(&self.path), request.lines(path));
-        if self.path == request.path {
-            other = request.lines(&request.path);
-        }
+        let path = if self.path == request.path {
+            &request.path
+        } else {
+            without_base(&request.path, base)
+        };
         let is_recorded = |name: &str| self.headers.iter().any(|(known, _)| known == name);
-        let headers = request.headers.iter().filter(|(name, _)| is_recorded(name));
-        other
-            .0
-            .extend(headers.map(|(name, value)| format!("{name}: {value}")));
-        let mut own = own.0;
-        own.extend(
-            self.headers
-                .iter()
-                .map(|(name, value)| format!("{name}: {value}")),
-        );
+        let asked = request.headers.iter();
+        let asked = asked.filter(|(name, _)| is_recorded(name));
+        let mut asked: Vec<String> = request
+            .lines(path)
+            .into_iter()
+            .chain(headers(asked))
+            .collect();
+        let recorded = self.lines(&self.path).into_iter();
         let mut missing = Vec::new();
-        for line in own {
-            match other.0.iter().position(|other| *other == line) {
-                Some(at) => drop(other.0.swap_remove(at)),
+        for line in recorded.chain(headers(self.headers.iter())) {
+            match asked.iter().position(|asked| *asked == line) {
+                Some(at) => drop(asked.swap_remove(at)),
                 None => missing.push(format!("- {line}")),
             }
         }
-        missing.extend(other.0.into_iter().map(|line| format!("+ {line}")));
+        missing.extend(asked.into_iter().map(|line| format!("+ {line}")));
         missing
     }
 
-    fn lines(&self, path: &str) -> Lines {
+    /// The parts of a request, each as a line for a person. Equal requests have the same lines.
+    fn lines(&self, path: &str) -> Vec<String> {
         let mut lines = vec![format!("{} {path}", self.method)];
-        lines.extend(
-            self.query
-                .iter()
-                .map(|(name, value)| format!("? {name} = {value}")),
-        );
+        let query = self.query.iter();
+        lines.extend(query.map(|(name, value)| format!("? {name} = {value}")));
         match &self.body {
             RecordedBody::None => {}
             RecordedBody::Form(fields) => {
-                lines.extend(
-                    fields
-                        .iter()
-                        .map(|(name, value)| format!("{name} = {value}")),
-                );
+                let fields = fields.iter();
+                lines.extend(fields.map(|(name, value)| format!("{name} = {value}")));
             }
             RecordedBody::Json(body) => leaves("", body, &mut lines),
         }
-        Lines(lines)
+        lines
     }
 
     /// The request for a person.
     pub(super) fn shown(&self) -> String {
-        self.lines(&self.path).0.join("\n")
+        self.lines(&self.path).join("\n")
     }
+}
+
+fn headers<'h>(
+    headers: impl Iterator<Item = &'h (String, String)>,
+) -> impl Iterator<Item = String> {
+    headers.map(|(name, value)| format!("{name}: {value}"))
 }
 
 /// Each scalar of a JSON body with its place. Empty lists and objects count as scalars.
@@ -92,34 +86,34 @@ fn leaves(place: &str, value: &Value, lines: &mut Vec<String>) {
 /// The path below the path of the CRM's address.
 fn without_base<'p>(path: &'p str, base: &str) -> &'p str {
     let base = base.trim_end_matches('/');
-    let below = path
-        .strip_prefix(base)
-        .filter(|below| below.starts_with('/'));
-    below.unwrap_or(path)
+    match path.strip_prefix(base) {
+        Some(below) if below.starts_with('/') => below,
+        _ => path,
+    }
 }
 
 /// A request without a recording, beside the nearest one.
 pub(super) fn unmatched(request: &RecordedRequest, base: &str, recordings: &[Recording]) -> String {
     let mut words = format!("there is no recording of\n{}", indented(&request.shown()));
-    let differences = recordings
-        .iter()
-        .map(|recording| (recording, recording.request.difference(request, base)));
-    let far = |difference: &Vec<String>| {
-        let first = usize::from(difference.iter().any(|line| line.contains(" /")));
-        difference.len() + 10 * first
-    };
-    if let Some((nearest, difference)) = differences.min_by_key(|(_, lines)| far(lines)) {
-        let _ = write!(
-            words,
-            "\nthe nearest is {} (- recorded, + asked)\n{}",
-            nearest.name,
-            indented(&difference.join("\n"))
-        );
+    let recordings = recordings.iter();
+    let differences = recordings.map(|known| (known, known.request.difference(request, base)));
+    if let Some((nearest, difference)) = differences.min_by_key(|(_, lines)| distance(lines)) {
+        let difference = indented(&difference.join("\n"));
+        let name = &nearest.name;
+        let nearest = format!("\nthe nearest is {name} (- recorded, + asked)\n{difference}");
+        words += &nearest;
     }
     words
 }
 
-fn indented(lines: &str) -> String {
+/// How far a request is from a recorded one. Another method or path counts most.
+fn distance(difference: &[String]) -> usize {
+    let is_elsewhere = difference.iter().any(|line| line.contains(" /"));
+    difference.len() + if is_elsewhere { 10 } else { 0 }
+}
+
+/// The lines, each two spaces further to the right.
+pub(super) fn indented(lines: &str) -> String {
     let lines = lines.lines().map(|line| format!("  {line}"));
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -14,11 +14,12 @@ pub(super) fn pruned(
     reached: &[Reached],
     replace: &mut impl FnMut(&Value, Role) -> Value,
 ) -> Value {
-    let places: Vec<Below<'_>> = reached
-        .iter()
-        .map(|place| (place.steps.as_slice(), place.role))
-        .collect();
+    let places: Vec<Below<'_>> = reached.iter().map(from_the_top).collect();
     part(reply, &places, replace)
+}
+
+fn from_the_top(place: &Reached) -> Below<'_> {
+    (place.steps.as_slice(), place.role)
 }
 
 fn part(
@@ -27,34 +28,43 @@ fn part(
     replace: &mut impl FnMut(&Value, Role) -> Value,
 ) -> Value {
     match value {
-        Value::Object(members) => {
-            let mut kept = Map::new();
-            for (name, value) in members {
-                let below = step_down(places, |step| *step == ReachStep::Key(name.clone()));
-                if !below.is_empty() {
-                    kept.insert(name.clone(), part(value, &below, replace));
-                }
-            }
-            Value::Object(kept)
-        }
+        Value::Object(members) => object(members, places, replace),
         Value::Array(items) if is_table(places) => table(items, places, replace),
         Value::Array(items) => {
-            let below = step_down(places, is_item);
+            let mut below = step_down(places, is_item);
             // A list of phone numbers stands at the place of one.
-            let here = places.iter().filter(|(steps, _)| steps.is_empty()).copied();
-            let below: Vec<Below<'_>> = below.into_iter().chain(here).collect();
+            below.extend(reached_here(places));
             let items = items.iter().map(|item| part(item, &below, replace));
             items.collect()
         }
         Value::Null | Value::Bool(_) => value.clone(),
         Value::Number(_) | Value::String(_) => {
-            let roles = places.iter().filter(|(steps, _)| steps.is_empty());
-            match roles.map(|(_, role)| *role).min() {
-                Some(role) => replace(value, role),
-                None => Value::Null,
-            }
+            let role = reached_here(places).map(|(_, role)| role).min();
+            role.map(|role| replace(value, role)).into()
         }
     }
+}
+
+/// The members that are read.
+fn object(
+    members: &Map<String, Value>,
+    places: &[Below<'_>],
+    replace: &mut impl FnMut(&Value, Role) -> Value,
+) -> Value {
+    let mut kept = Map::new();
+    for (name, value) in members {
+        let below = step_down(places, |step| *step == ReachStep::Key(name.clone()));
+        if !below.is_empty() {
+            kept.insert(name.clone(), part(value, &below, replace));
+        }
+    }
+    Value::Object(kept)
+}
+
+/// The places that are reached.
+fn reached_here<'p, 'r>(places: &'p [Below<'r>]) -> impl Iterator<Item = Below<'r>> + use<'p, 'r> {
+    let here = places.iter().filter(|(steps, _)| steps.is_empty());
+    here.copied()
 }
 
 fn step_down<'r>(places: &[Below<'r>], fits: impl Fn(&ReachStep) -> bool) -> Vec<Below<'r>> {
@@ -76,9 +86,11 @@ fn is_item(step: &ReachStep) -> bool {
 
 /// Whether the elements of a list are rows of cells.
 fn is_table(places: &[Below<'_>]) -> bool {
-    let is_row =
-        |(steps, _): &Below<'_>| matches!(steps, [ReachStep::Item, ReachStep::Column(_), ..]);
-    places.iter().any(is_row)
+    places.iter().any(is_in_row)
+}
+
+fn is_in_row((steps, _): &Below<'_>) -> bool {
+    matches!(steps, [ReachStep::Item, ReachStep::Column(_), ..])
 }
 
 /// Rows of cells. The first one names the columns.
@@ -87,31 +99,49 @@ fn table(
     places: &[Below<'_>],
     replace: &mut impl FnMut(&Value, Role) -> Value,
 ) -> Value {
-    let cells = step_down(places, is_item);
-    let head = rows.first().and_then(Value::as_array);
-    let columns: Vec<&str> = head
-        .into_iter()
-        .flatten()
-        .map(|column| column.as_str().unwrap_or_default().trim())
-        .collect();
-    let is_read = |column: &str| {
-        let below = step_down(&cells, |step| *step == ReachStep::Column(column.to_owned()));
-        (!below.is_empty()).then_some(below)
-    };
-    let below: Vec<Option<Vec<Below<'_>>>> = columns.iter().map(|column| is_read(column)).collect();
-    let names = columns.iter().zip(&below);
-    let names = names.map(|(column, below)| below.as_ref().map_or("", |_| *column));
-    let names: Value = names.collect();
-    let mut kept = vec![names];
+    let columns = columns(rows, &step_down(places, is_item));
+    let names = columns.iter().map(Column::shown);
+    let mut kept: Vec<Value> = vec![names.collect()];
     for row in rows.iter().skip(1) {
-        let row = row.as_array().map_or(&[][..], Vec::as_slice);
-        let cells = row.iter().enumerate().map(|(n, cell)| {
-            let below = below.get(n).and_then(Option::as_ref);
-            below.map_or("".into(), |below| part(cell, below, replace))
+        let cells = row.as_array().into_iter().flatten().enumerate();
+        let cells = cells.map(|(n, cell)| match columns.get(n) {
+            Some(column) if column.is_read() => part(cell, &column.below, replace),
+            _ => "".into(),
         });
         kept.push(cells.collect());
     }
     Value::Array(kept)
+}
+
+/// A column of a table, and what of its cells is read.
+struct Column<'t, 'r> {
+    name: &'t str,
+    below: Vec<Below<'r>>,
+}
+
+impl<'t, 'r> Column<'t, 'r> {
+    fn of(name: &'t Value, cells: &[Below<'r>]) -> Self {
+        let name = name.as_str().unwrap_or_default().trim();
+        let is_this = |step: &ReachStep| *step == ReachStep::Column(name.to_owned());
+        Self {
+            name,
+            below: step_down(cells, is_this),
+        }
+    }
+
+    fn is_read(&self) -> bool {
+        !self.below.is_empty()
+    }
+
+    fn shown(&self) -> &str {
+        if self.is_read() { self.name } else { "" }
+    }
+}
+
+fn columns<'t, 'r>(rows: &'t [Value], cells: &[Below<'r>]) -> Vec<Column<'t, 'r>> {
+    let head = rows.first().and_then(Value::as_array);
+    let names = head.into_iter().flatten();
+    names.map(|name| Column::of(name, cells)).collect()
 }
 
 #[cfg(test)]

@@ -15,13 +15,13 @@ use super::caller::Caller;
 use super::expected::{look_up_of, outline, without_nothing};
 use super::leaks::{Leak, host_of, leaks, texts_of};
 use super::prune::pruned;
-use super::recorder::{Call, CallEnding, Seen};
+use super::recorder::{CallEnding, Seen, SeenCall};
 use super::recording::{RecordedBody, RecordedReply, RecordedRequest, Recording};
 use super::replay::Replay;
 use super::run::{LookUp, OtherEnd, Trial, TrialError};
 use super::scrub::{Scrubber, TELLING};
-use crate::connector::Reached;
-use crate::domain::NumberFormat;
+use crate::connector::{Found, Reached};
+use crate::domain::{LookupError, NumberFormat, Region};
 
 /// Why nothing was recorded.
 #[derive(Debug, thiserror::Error)]
@@ -59,19 +59,24 @@ pub(crate) async fn record(
     draft.recordings(look_ups, &reached);
     let recordings = draft.recordings(look_ups, &reached);
     let expected = draft.tried(trial, look_ups, recordings.clone()).await?;
-    let mut files: Vec<(String, String)> = recordings
-        .iter()
-        .map(|recording| (recording.name.clone(), recording.written()))
-        .collect();
-    let expected = toml::to_string(&expected);
-    let expected = expected.map_err(|error| RecordError::Format(error.to_string()))?;
-    files.push(("expect.toml".to_owned(), expected));
+    let files = files(&recordings, &expected)?;
     leaks(trial.caller(), look_ups, &files)?;
     fs::create_dir_all(directory)?;
     for (name, text) in &files {
         fs::write(directory.join(name), text)?;
     }
     Ok(files.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The names and the texts of the files that are written.
+fn files(recordings: &[Recording], expected: &Value) -> Result<Vec<(String, String)>, RecordError> {
+    let expected = toml::to_string(expected);
+    let expected = expected.map_err(|error| RecordError::Format(error.to_string()))?;
+    let files = recordings.iter();
+    let files = files.map(|recording| (recording.name.clone(), recording.written()));
+    Ok(files
+        .chain([("expect.toml".to_owned(), expected)])
+        .collect())
 }
 
 /// Recordings in the making.
@@ -90,16 +95,8 @@ impl Draft {
         let numbers = numbers.collect();
         let hostname = invented_host(&own.hostname, trial.subject().has_open_hosts());
         scrub.replace_user(&own.hostname, &hostname);
-        for text in texts_of(own) {
-            for call in look_ups.iter().copied().flat_map(calls) {
-                for piece in pieces(call) {
-                    let is_part =
-                        text.contains(&piece) && piece.contains(|c: char| c.is_ascii_digit());
-                    if piece.len() >= TELLING && (piece == text || is_part) {
-                        scrub.of_user(&piece);
-                    }
-                }
-            }
+        for piece in pieces_of_user(own, look_ups) {
+            scrub.of_user(&piece);
         }
         let caller = Caller {
             hostname,
@@ -138,7 +135,7 @@ impl Draft {
         recordings
     }
 
-    fn reply(&mut self, call: &Call, reached: &[Reached]) -> Option<RecordedReply> {
+    fn reply(&mut self, call: &SeenCall, reached: &[Reached]) -> Option<RecordedReply> {
         let CallEnding::Reply {
             status,
             headers,
@@ -148,20 +145,12 @@ impl Draft {
         else {
             return None;
         };
-        let scrub = &mut self.scrub;
         let body = body.as_ref().map(|body| {
-            let body = pruned(body, reached, &mut |value, role| scrub.value(value, role));
-            format!("{body:#}")
+            let replace = &mut |value: &Value, role| self.scrub.value(value, role);
+            format!("{:#}", pruned(body, reached, replace))
         });
         let kept = headers.iter().filter(|(name, _)| is_kept(name));
-        let kept = kept.map(|(name, value)| {
-            let value = if name == "link" {
-                self.scrub.request_text(value)
-            } else {
-                value.clone()
-            };
-            (name.clone(), value)
-        });
+        let kept = kept.map(|(name, value)| (name.clone(), self.header(name, value)));
         Some(RecordedReply {
             status: *status,
             headers: kept.collect(),
@@ -169,32 +158,35 @@ impl Draft {
         })
     }
 
-    fn request(&self, call: &Call) -> RecordedRequest {
-        let text = |text: &str| self.scrub.request_text(text);
+    /// A header of a reply. A link is part of a request.
+    fn header(&self, name: &str, value: &str) -> String {
+        match name {
+            "link" => self.scrub.request_text(value),
+            _ => value.to_owned(),
+        }
+    }
+
+    fn request(&self, call: &SeenCall) -> RecordedRequest {
         let base = self.base.path().trim_end_matches('/');
         let path = call.url.path();
         let path = path.strip_prefix(base).unwrap_or(path);
-        let query = call.url.query_pairs();
-        let media_type = call.headers.iter().find(|(name, _)| name == "content-type");
-        let media_type = media_type.map_or("", |(_, value)| value.as_str());
+        let query = call.url.query_pairs().into_owned();
         RecordedRequest {
             method: call.method.to_owned(),
-            path: text(path),
-            query: query
-                .map(|(name, value)| (name.into_owned(), text(&value)))
-                .collect(),
+            path: self.scrub.request_text(path),
+            query: self.pairs(query),
             headers: Vec::new(),
-            body: match RecordedBody::of_bytes(&call.body, media_type) {
+            body: match RecordedBody::of_bytes(&call.body, media_type(call)) {
                 RecordedBody::None => RecordedBody::None,
                 RecordedBody::Json(body) => RecordedBody::Json(self.leaves(&body)),
-                RecordedBody::Form(fields) => RecordedBody::Form(
-                    fields
-                        .into_iter()
-                        .map(|(name, value)| (name, text(&value)))
-                        .collect(),
-                ),
+                RecordedBody::Form(fields) => RecordedBody::Form(self.pairs(fields.into_iter())),
             },
         }
+    }
+
+    fn pairs(&self, pairs: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
+        let pairs = pairs.map(|(name, value)| (name, self.scrub.request_text(&value)));
+        pairs.collect()
     }
 
     fn leaves(&self, value: &Value) -> Value {
@@ -227,14 +219,8 @@ impl Draft {
         let mut expected = Vec::new();
         for (number, live) in self.numbers.iter().zip(look_ups) {
             let came = again.look_up(number).await?;
-            let unmatched = replay.take_unmatched();
-            if !unmatched.is_empty() {
-                return Err(RecordError::Different(unmatched.join("\n")));
-            }
-            let (was, is) = (outline(&live.found), outline(&came.found));
-            if was != is {
-                return Err(RecordError::Different(format!("{was}, but now {is}")));
-            }
+            check_unmatched(&replay.take_unmatched())?;
+            check_same(&live.found, &came.found)?;
             expected.push(look_up_of(number, &came));
         }
         Ok(self.expect_of(&expected))
@@ -243,21 +229,50 @@ impl Draft {
     fn expect_of(&self, look_ups: &[Value]) -> Value {
         let caller = &self.caller;
         let formats = caller.formats.iter().map(NumberFormat::pattern);
-        let all = json!({
+        without_nothing(json!({
             "hostname": caller.hostname,
-            "region": caller.region.map(|region| String::from_utf8_lossy(&region.to_bytes()).into_owned()),
+            "region": caller.region.map(region_name),
             "formats": formats.collect::<Vec<_>>(),
             "auth_header": caller.auth_header,
             "settings": caller.settings,
             "info": caller.info,
             "look_up": look_ups,
-        });
-        without_nothing(all)
+        }))
     }
 }
 
+fn region_name(region: Region) -> String {
+    String::from_utf8_lossy(&region.to_bytes()).into_owned()
+}
+
+/// Every request of the replaced numbers must be a recorded one.
+fn check_unmatched(unmatched: &[String]) -> Result<(), RecordError> {
+    if unmatched.is_empty() {
+        return Ok(());
+    }
+    Err(RecordError::Different(unmatched.join("\n")))
+}
+
+/// As much must be found in the recordings as in the CRM.
+fn check_same(
+    live: &Result<Found, LookupError>,
+    came: &Result<Found, LookupError>,
+) -> Result<(), RecordError> {
+    let (was, is) = (outline(live), outline(came));
+    if was == is {
+        return Ok(());
+    }
+    Err(RecordError::Different(format!("{was}, but now {is}")))
+}
+
+fn media_type(call: &SeenCall) -> &str {
+    let mut headers = call.headers.iter();
+    let header = headers.find(|(name, _)| name == "content-type");
+    header.map_or("", |(_, value)| value)
+}
+
 /// The calls of a look-up.
-fn calls(look_up: &LookUp) -> impl Iterator<Item = &Call> {
+fn calls(look_up: &LookUp) -> impl Iterator<Item = &SeenCall> {
     look_up.seen.iter().filter_map(|seen| match seen {
         Seen::Call(call) => Some(call.as_ref()),
         _ => None,
@@ -272,8 +287,28 @@ fn is_kept(name: &str) -> bool {
     is_limit || matches!(name, "content-type" | "link")
 }
 
+/// The parts of requests that are the user's: a text of the user, or a part of one with digits.
+fn pieces_of_user(caller: &Caller, look_ups: &[&LookUp]) -> Vec<String> {
+    let calls = look_ups.iter().copied().flat_map(calls);
+    let pieces = calls
+        .flat_map(pieces)
+        .filter(|piece| piece.len() >= TELLING);
+    let pieces: Vec<String> = pieces.collect();
+    let texts = texts_of(caller).into_iter();
+    let theirs = texts.flat_map(|text| {
+        let theirs = pieces.iter().filter(|piece| is_of(piece, &text));
+        theirs.cloned().collect::<Vec<_>>()
+    });
+    theirs.collect()
+}
+
+fn is_of(piece: &str, text: &str) -> bool {
+    let has_digit = piece.contains(|c: char| c.is_ascii_digit());
+    piece == text || (has_digit && text.contains(piece))
+}
+
 /// The parts of a request that a user may have decided about.
-fn pieces(call: &Call) -> Vec<String> {
+fn pieces(call: &SeenCall) -> Vec<String> {
     let path = call.url.path_segments().into_iter().flatten();
     let query = call.url.query_pairs().map(|(_, value)| value.into_owned());
     path.map(str::to_owned).chain(query).collect()
@@ -287,26 +322,30 @@ fn invented_host(hostname: &str, is_open: bool) -> String {
     }
 }
 
-/// Settings or info with every text replaced. The address of a CRM keeps its host.
+/// Settings or info with every text replaced.
 fn scrubbed(scrub: &mut Scrubber, fields: &Map<String, Value>) -> Map<String, Value> {
-    fn one(scrub: &mut Scrubber, value: &Value) -> Value {
-        match value {
-            Value::Array(items) => items.iter().map(|item| one(scrub, item)).collect(),
-            Value::Object(members) => scrubbed(scrub, members).into(),
-            Value::String(text) => {
-                let known = scrub.request_text(text);
-                let is_new = known == *text && text.len() >= TELLING;
-                match host_of(text) {
-                    Some(host) if is_new => host.into(),
-                    None if is_new => scrub.of_user(text).into(),
-                    _ => known.into(),
-                }
-            }
-            other => other.clone(),
+    let fields = fields.iter();
+    let fields = fields.map(|(name, value)| (name.clone(), scrubbed_value(scrub, value)));
+    fields.collect()
+}
+
+fn scrubbed_value(scrub: &mut Scrubber, value: &Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let items = items.iter().map(|item| scrubbed_value(scrub, item));
+            items.collect()
         }
+        Value::Object(members) => scrubbed(scrub, members).into(),
+        Value::String(text) => scrubbed_text(scrub, text).into(),
+        other => other.clone(),
     }
-    fields
-        .iter()
-        .map(|(name, value)| (name.clone(), one(scrub, value)))
-        .collect()
+}
+
+/// A text, if it says something, replaced. The address of a CRM keeps its host.
+fn scrubbed_text(scrub: &mut Scrubber, text: &str) -> String {
+    let known = scrub.request_text(text);
+    if known != text || text.len() < TELLING {
+        return known;
+    }
+    host_of(text).unwrap_or_else(|| scrub.of_user(text))
 }

@@ -1,26 +1,27 @@
 //! Keeps what happened during one look-up, in order.
 
+use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use serde_json::Value;
 use url::Url;
 
 use crate::budget::CallKind;
-use crate::connector::{CallSeen, DropReason, Ending, Event, RecordVerdict, Witness};
+use crate::connector::{CallSeen, DropReason, Ending, Event, Record, RecordVerdict, Witness};
 use crate::domain::LookupError;
 
 /// What happened.
 pub(crate) enum Seen {
-    Call(Box<Call>),
+    Call(Box<SeenCall>),
     /// A request was not made because these slots are empty.
     NotAsked {
         request: String,
         empty: Vec<String>,
     },
-    Judged(Judged),
+    Judged(SeenRecord),
 }
 
 /// A call to the CRM.
-pub(crate) struct Call {
+pub(crate) struct SeenCall {
     pub(crate) is_search: bool,
     pub(crate) method: &'static str,
     pub(crate) url: Url,
@@ -50,7 +51,7 @@ pub(crate) enum CallEnding {
 }
 
 /// A record, and whether it is the party.
-pub(crate) struct Judged {
+pub(crate) struct SeenRecord {
     pub(crate) id: String,
     pub(crate) kind: String,
     pub(crate) name: String,
@@ -86,21 +87,15 @@ impl Witness for Recorder {
 
     fn see(&self, event: Event<'_>) {
         let seen = match event {
-            Event::Call(call) => Seen::Call(Box::new(Call::of(&call))),
+            Event::Call(call) => Seen::Call(Box::new(SeenCall::of(&call))),
             Event::NotAsked { request, empty } => Seen::NotAsked { request, empty },
-            Event::Judged { record, verdict } => Seen::Judged(Judged {
-                id: record.contact.id.clone(),
-                kind: record.contact.kind.clone(),
-                name: record.contact.name.clone(),
-                phones: record.phones.clone(),
-                verdict,
-            }),
+            Event::Judged { record, verdict } => Seen::Judged(SeenRecord::of(record, verdict)),
         };
         self.seen.lock().push(seen);
     }
 }
 
-impl Call {
+impl SeenCall {
     /// Whether it was only shown.
     pub(super) fn is_dry(&self) -> bool {
         matches!(self.ending, CallEnding::Dry)
@@ -120,36 +115,41 @@ impl Call {
             method: seen.method,
             url: seen.url.clone(),
             headers: texts(&seen.headers),
-            credential: seen
-                .credential
-                .iter()
-                .map(|&name| name.to_owned())
-                .collect(),
+            credential: seen.credential.iter().map(ToString::to_string).collect(),
             body: seen.body.to_vec(),
-            ending: match &seen.ending {
-                Ending::Dry => CallEnding::Dry,
-                Ending::Failed(error) => CallEnding::Failed((*error).clone()),
-                Ending::Reply(reply) => CallEnding::Reply {
-                    status: reply.status,
-                    headers: texts(reply.headers),
-                    body: reply.body.cloned(),
-                    bytes: reply.bytes,
-                    failure: reply.failure.clone(),
-                },
+            ending: (&seen.ending).into(),
+        }
+    }
+}
+
+impl From<&Ending<'_>> for CallEnding {
+    fn from(ending: &Ending<'_>) -> Self {
+        match ending {
+            Ending::Dry => Self::Dry,
+            Ending::Failed(error) => Self::Failed((*error).clone()),
+            Ending::Reply(reply) => Self::Reply {
+                status: reply.status,
+                headers: texts(reply.headers),
+                body: reply.body.cloned(),
+                bytes: reply.bytes,
+                failure: reply.failure.clone(),
             },
         }
     }
 }
 
-fn texts(headers: &http::HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers
-        .iter()
-        .map(|(name, value)| (name.to_string(), text(value)))
-        .collect()
+/// Names and values of headers. Bytes that are no text are replaced.
+pub(super) fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
+    let headers = headers.iter();
+    let texts = headers.map(|(name, value)| (name.to_string(), text(value)));
+    texts.collect()
 }
 
-impl Judged {
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+impl SeenRecord {
     /// Whether it is in the answer.
     pub(crate) fn is_kept(&self) -> bool {
         self.verdict.quality().is_some()
@@ -157,38 +157,45 @@ impl Judged {
 
     /// What became of the record, for a person.
     pub(crate) fn words(&self) -> String {
-        let phone = |field: usize| self.phones.get(field).map_or("", String::as_str);
         match self.verdict {
-            RecordVerdict::Exact { field } => {
-                format!(
-                    "kept, exact: its phone field {}, \"{}\"",
-                    field + 1,
-                    phone(field)
-                )
-            }
-            RecordVerdict::Likely { field } => {
-                format!(
-                    "kept, likely: its phone field {}, \"{}\"",
-                    field + 1,
-                    phone(field)
-                )
-            }
+            RecordVerdict::Exact { field } => self.kept_by("exact", field),
+            RecordVerdict::Likely { field } => self.kept_by("likely", field),
             RecordVerdict::Unverified => "kept, unverified: it shows no phone field".to_owned(),
             RecordVerdict::Dropped(reason) => format!("dropped: {}", self.reason(reason)),
         }
     }
 
+    fn quoted_phones(&self) -> String {
+        let phones = self.phones.iter().map(|phone| format!("\"{phone}\""));
+        phones.collect::<Vec<_>>().join(", ")
+    }
+
+    fn kept_by(&self, quality: &str, field: usize) -> String {
+        let phone = self.phones.get(field).map_or("", String::as_str);
+        format!(
+            "kept, {quality}: its phone field {}, \"{phone}\"",
+            field + 1
+        )
+    }
+
     fn reason(&self, reason: DropReason) -> String {
         match reason {
             DropReason::OtherNumbers => {
-                let phones: Vec<String> = self
-                    .phones
-                    .iter()
-                    .map(|phone| format!("\"{phone}\""))
-                    .collect();
-                format!("{reason}: {}", phones.join(", "))
+                format!("{reason}: {}", self.quoted_phones())
             }
             reason => reason.to_string(),
+        }
+    }
+}
+
+impl SeenRecord {
+    fn of(record: &Record, verdict: RecordVerdict) -> Self {
+        Self {
+            id: record.contact.id.clone(),
+            kind: record.contact.kind.clone(),
+            name: record.contact.name.clone(),
+            phones: record.phones.clone(),
+            verdict,
         }
     }
 }

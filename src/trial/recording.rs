@@ -15,7 +15,8 @@
 //! or lines `name = value`, between its headers and the status.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use url::Url;
@@ -71,27 +72,28 @@ pub(crate) enum RecordingError {
 /// # Errors
 /// The first file that is no recording.
 pub(crate) fn read_recordings(directory: &Path) -> Result<Vec<Recording>, RecordingError> {
-    let unreadable = |error: std::io::Error| {
-        RecordingError::Unreadable(directory.display().to_string(), error.to_string())
-    };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|ending| ending == "http") {
-            files.push(path);
-        }
-    }
-    files.sort();
+    let files = recording_files(directory).map_err(|error| unreadable(directory, &error))?;
     files.iter().map(|path| read_recording(path)).collect()
 }
 
+fn recording_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?;
+    let paths = entries.map(|entry| Ok(entry?.path()));
+    let mut files: Vec<PathBuf> = paths.collect::<io::Result<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "http"));
+    files.sort();
+    Ok(files)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> RecordingError {
+    RecordingError::Unreadable(path.display().to_string(), error.to_string())
+}
+
 fn read_recording(path: &Path) -> Result<Recording, RecordingError> {
-    let shown = path.display().to_string();
-    let text = fs::read_to_string(path);
-    let text =
-        text.map_err(|error| RecordingError::Unreadable(shown.clone(), error.to_string()))?;
+    let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Recording::parse(&name, &text).map_err(|why| RecordingError::Malformed(shown, why))
+    let malformed = |why| RecordingError::Malformed(path.display().to_string(), why);
+    Recording::parse(&name, &text).map_err(malformed)
 }
 
 impl Recording {
@@ -114,18 +116,7 @@ impl Recording {
         let query = request.query.iter();
         lines.extend(query.map(|(name, value)| format!("? {name} = {value}")));
         lines.push(String::new());
-        match &request.body {
-            RecordedBody::None => {}
-            RecordedBody::Json(body) => lines.extend([format!("{body:#}"), String::new()]),
-            RecordedBody::Form(fields) => {
-                lines.extend(
-                    fields
-                        .iter()
-                        .map(|(name, value)| format!("{name} = {value}")),
-                );
-                lines.push(String::new());
-            }
-        }
+        lines.extend(request.body.lines());
         lines.push(format!("HTTP {}", self.reply.status));
         let headers = self.reply.headers.iter();
         lines.extend(headers.map(|(name, value)| format!("{name}: {value}")));
@@ -136,42 +127,37 @@ impl Recording {
 
 /// The request, and the reply from its status line on.
 fn split_at_status(text: &str) -> Option<(&str, &str)> {
-    let is_status = |rest: &str| {
-        let status = rest.strip_prefix("HTTP ").unwrap_or_default();
-        status.starts_with(|c: char| c.is_ascii_digit())
-    };
-    let lines = text.match_indices('\n').map(|(at, _)| at + 1);
-    let mut places = lines.filter(|at| is_status(&text[*at..]));
-    places.next().map(|at| text.split_at(at))
+    let mut lines = text.match_indices('\n').map(|(at, _)| at + 1);
+    let at = lines.find(|at| is_status(&text[*at..]))?;
+    Some(text.split_at(at))
+}
+
+fn is_status(rest: &str) -> bool {
+    let status = rest.strip_prefix("HTTP ").unwrap_or_default();
+    status.starts_with(|c: char| c.is_ascii_digit())
 }
 
 impl RecordedRequest {
     fn parse(text: &str) -> Result<Self, &'static str> {
         let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
-        let mut lines = head.lines();
-        let first = lines.next().unwrap_or_default();
-        let (method, target) = first
-            .split_once(' ')
-            .ok_or("does not begin with a request")?;
+        let (first, rest) = head.split_once('\n').unwrap_or((head, ""));
+        let first = first.split_once(' ');
+        let (method, target) = first.ok_or("does not begin with a request")?;
         let (path, mut query) = target_of(target.trim())?;
-        let mut headers = Vec::new();
-        for line in lines.filter(|line| !line.trim().is_empty()) {
-            match line.strip_prefix('?') {
-                Some(parameter) => query.push(pair(parameter).ok_or(NO_PARAMETER)?),
-                None => headers.push(header(line)?),
-            }
-        }
+        let rest = rest.lines().filter(|line| !line.trim().is_empty());
+        let (parameters, headers): (Vec<_>, Vec<_>) = rest.partition(|line| line.starts_with('?'));
+        let parameters = parameters.into_iter().map(parameter);
+        query.extend(parameters.collect::<Result<Vec<_>, _>>()?);
+        let headers = headers.into_iter().map(header);
         Ok(Self {
             method: method.to_owned(),
             path,
             query,
-            headers,
+            headers: headers.collect::<Result<_, _>>()?,
             body: RecordedBody::parse(body.trim())?,
         })
     }
 }
-
-const NO_PARAMETER: &str = "a parameter is not written \"? name = value\"";
 
 /// Names and values.
 type Parameters = Vec<(String, String)>;
@@ -191,11 +177,22 @@ fn pair(text: &str) -> Option<(String, String)> {
     Some((name.trim().to_owned(), value.to_owned()))
 }
 
+const NO_PARAMETER: &str = "a parameter is not written \"? name = value\"";
+
+fn parameter(line: &str) -> Result<(String, String), &'static str> {
+    let parameter = line.strip_prefix('?').and_then(pair);
+    parameter.ok_or(NO_PARAMETER)
+}
+
 fn header(line: &str) -> Result<(String, String), &'static str> {
     let (name, value) = line
         .split_once(':')
         .ok_or("a header is not written \"name: value\"")?;
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+fn field_line((name, value): &(String, String)) -> String {
+    format!("{name} = {value}")
 }
 
 impl RecordedBody {
@@ -204,14 +201,23 @@ impl RecordedBody {
             return Ok(Self::None);
         }
         if text.starts_with(['{', '[']) {
-            let body = serde_json::from_str(text);
-            return Ok(Self::Json(
-                body.map_err(|_| "the request's body is no JSON")?,
-            ));
+            let body = serde_json::from_str(text).map(Self::Json);
+            return body.map_err(|_| "the request's body is no JSON");
         }
         let fields: Option<Vec<_>> = text.lines().map(pair).collect();
-        let fields = fields.ok_or("a field of the form is not written \"name = value\"")?;
-        Ok(Self::Form(fields))
+        let fields = fields.ok_or("a field of the form is not written \"name = value\"");
+        fields.map(Self::Form)
+    }
+
+    /// Its lines, and an empty one if there are any.
+    fn lines(&self) -> Vec<String> {
+        let mut lines = match self {
+            Self::None => return Vec::new(),
+            Self::Json(body) => vec![format!("{body:#}")],
+            Self::Form(fields) => fields.iter().map(field_line).collect(),
+        };
+        lines.push(String::new());
+        lines
     }
 
     /// The body of a request on the wire.
@@ -230,15 +236,13 @@ impl RecordedReply {
     fn parse(text: &str) -> Result<Self, &'static str> {
         let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
         let mut lines = head.lines();
-        let status = lines.next().unwrap_or_default().trim_start_matches("HTTP ");
-        let status = status.split_whitespace().next().unwrap_or_default();
-        let headers: Result<_, _> = lines
-            .filter(|line| !line.trim().is_empty())
-            .map(header)
-            .collect();
+        let status = lines.next().unwrap_or_default();
+        let mut status = status.trim_start_matches("HTTP ").split_whitespace();
+        let status = status.next().unwrap_or_default().parse();
+        let headers = lines.filter(|line| !line.trim().is_empty()).map(header);
         Ok(Self {
-            status: status.parse().map_err(|_| "the status is no number")?,
-            headers: headers?,
+            status: status.map_err(|_| "the status is no number")?,
+            headers: headers.collect::<Result<_, _>>()?,
             body: body.trim_end_matches('\n').to_owned(),
         })
     }

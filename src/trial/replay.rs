@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::nearest::unmatched;
+use super::recorder::texts;
 use super::recording::{RecordedBody, RecordedRequest, Recording};
 
 /// The largest request that is read.
@@ -24,17 +25,17 @@ const MAX_REQUEST: usize = 1 << 20;
 /// A running server. It stops when this is dropped.
 pub(crate) struct Replay {
     origin: Url,
-    shared: Arc<Shared>,
+    shared: Arc<ReplayState>,
     _stop: DropGuard,
 }
 
-struct Shared {
+struct ReplayState {
     recordings: Vec<Recording>,
-    log: Mutex<Log>,
+    log: Mutex<ReplayLog>,
 }
 
 #[derive(Default)]
-struct Log {
+struct ReplayLog {
     /// The CRM's address.
     crm: Option<Url>,
     /// The server's own.
@@ -52,17 +53,9 @@ impl Replay {
     /// If no port can be opened.
     pub(crate) async fn start(recordings: Vec<Recording>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = format!("http://{}", listener.local_addr()?);
-        let origin = Url::parse(&address).map_err(io::Error::other)?;
-        let log = Log {
-            own: address,
-            answered: vec![0; recordings.len()],
-            ..Log::default()
-        };
-        let shared = Arc::new(Shared {
-            recordings,
-            log: Mutex::new(log),
-        });
+        let own = format!("http://{}", listener.local_addr()?);
+        let origin = Url::parse(&own).map_err(io::Error::other)?;
+        let shared = Arc::new(ReplayState::new(recordings, own));
         let stop = CancellationToken::new();
         TaskTracker::new().spawn(serve(listener, Arc::clone(&shared), stop.clone()));
         Ok(Self {
@@ -98,54 +91,54 @@ impl Replay {
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
+async fn serve(listener: TcpListener, shared: Arc<ReplayState>, stop: CancellationToken) {
     let answer = move |request: Request<Body>| {
         let shared = Arc::clone(&shared);
-        async move {
-            let (head, body) = request.into_parts();
-            let body = to_bytes(body, MAX_REQUEST).await.unwrap_or_default();
-            let uri = head.uri;
-            let query = uri.query().unwrap_or_default().as_bytes();
-            shared.answer(&RecordedRequest {
-                method: head.method.to_string(),
-                path: uri.path().to_owned(),
-                query: url::form_urlencoded::parse(query).into_owned().collect(),
-                body: RecordedBody::of_bytes(&body, media_type(&head.headers)),
-                headers: texts(&head.headers),
-            })
-        }
+        async move { shared.answer(&recorded(request).await) }
     };
     let server = axum::serve(listener, axum::Router::new().fallback(answer));
+    let server = server.with_graceful_shutdown(async move { stop.cancelled().await });
     // A failure shows as calls that are not answered.
-    let _ = server
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await;
+    let _ = server.await;
+}
+
+/// A request as recordings have it.
+async fn recorded(request: Request<Body>) -> RecordedRequest {
+    let (head, body) = request.into_parts();
+    let body = to_bytes(body, MAX_REQUEST).await.unwrap_or_default();
+    let query = head.uri.query().unwrap_or_default().as_bytes();
+    RecordedRequest {
+        method: head.method.to_string(),
+        path: head.uri.path().to_owned(),
+        query: url::form_urlencoded::parse(query).into_owned().collect(),
+        body: RecordedBody::of_bytes(&body, media_type(&head.headers)),
+        headers: texts(&head.headers),
+    }
 }
 
 fn media_type(headers: &HeaderMap) -> &str {
     let media_type = headers.get("content-type");
-    media_type
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
+    let media_type = media_type.and_then(|value| value.to_str().ok());
+    media_type.unwrap_or_default()
 }
 
-fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &axum::http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-    headers
-        .iter()
-        .map(|(name, value)| (name.to_string(), text(value)))
-        .collect()
-}
+impl ReplayState {
+    fn new(recordings: Vec<Recording>, own: String) -> Self {
+        let log = ReplayLog {
+            own,
+            answered: vec![0; recordings.len()],
+            ..ReplayLog::default()
+        };
+        Self {
+            recordings,
+            log: Mutex::new(log),
+        }
+    }
 
-impl Shared {
     fn answer(&self, request: &RecordedRequest) -> Response<Body> {
         let mut log = self.log.lock();
         let base = log.crm.as_ref().map_or("/", Url::path).to_owned();
-        let recordings = self.recordings.iter().enumerate();
-        let met: Vec<usize> = recordings
-            .filter(|(_, recording)| recording.request.is_met_by(request, &base))
-            .map(|(n, _)| n)
-            .collect();
+        let met = self.met_by(request, &base);
         let fresh = met.iter().find(|n| log.answered[**n] == 0);
         let Some(&chosen) = fresh.or(met.last()) else {
             let words = unmatched(request, &base, &self.recordings);
@@ -155,9 +148,15 @@ impl Shared {
         log.answered[chosen] += 1;
         log.reply(&self.recordings[chosen])
     }
+
+    /// The numbers of the recordings of a request.
+    fn met_by(&self, request: &RecordedRequest, base: &str) -> Vec<usize> {
+        let is_met = |n: &usize| self.recordings[*n].request.is_met_by(request, base);
+        (0..self.recordings.len()).filter(is_met).collect()
+    }
 }
 
-impl Log {
+impl ReplayLog {
     fn reply(&self, recording: &Recording) -> Response<Body> {
         /// Headers that the server writes itself.
         const OWN: [&str; 3] = ["content-length", "transfer-encoding", "connection"];
@@ -178,10 +177,14 @@ impl Log {
             return text.to_owned();
         };
         let crm = crm.origin().ascii_serialization();
-        let escaped = |address: &str| address.replace('/', "\\/");
-        text.replace(&crm, &self.own)
-            .replace(&escaped(&crm), &escaped(&self.own))
+        let text = text.replace(&crm, &self.own);
+        text.replace(&escaped(&crm), &escaped(&self.own))
     }
+}
+
+/// An address as some CRMs write it into JSON.
+fn escaped(address: &str) -> String {
+    address.replace('/', "\\/")
 }
 
 fn plain(status: StatusCode) -> Response<Body> {

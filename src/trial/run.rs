@@ -96,7 +96,7 @@ impl LookUp {
 }
 
 /// A platform and its user, with an empty memory.
-struct Stage {
+struct TrialUser {
     platform: Platform,
     user: User,
     auth: AuthHeader,
@@ -140,10 +140,7 @@ impl Trial {
         let (user, _) = self.caller.user(&platform)?;
         let profile = platform.profile();
         let address = profile.base.address(&user, &profile.hosts);
-        let refused = |error: crate::connector::BaseError| {
-            CallerError::Field(error.field(), error.to_string())
-        };
-        Ok(address.map_err(refused)?)
+        Ok(address.map_err(CallerError::from)?)
     }
 
     /// Looks up one number, as for a ringing phone.
@@ -151,9 +148,9 @@ impl Trial {
     /// # Errors
     /// If the number or the caller cannot be used. A failure of the CRM is a result.
     pub(crate) async fn look_up(&self, number: &str) -> Result<LookUp, TrialError> {
-        let stage = self.stage()?;
+        let user = self.user()?;
         let number = self.number(number)?;
-        self.look_up_on(&stage, number, Lane::CallPop).await
+        self.look_up_as(&user, number, Lane::CallPop).await
     }
 
     /// Looks up many numbers as a prefetch does: in one call for several, if the connector can.
@@ -161,13 +158,11 @@ impl Trial {
     /// # Errors
     /// As [`Self::look_up`].
     pub(crate) async fn look_up_many(&self, numbers: &[String]) -> Result<Vec<LookUp>, TrialError> {
-        let stage = self.stage()?;
-        let numbers: Result<Vec<E164>, _> =
-            numbers.iter().map(|number| self.number(number)).collect();
-        let numbers = numbers?;
-        let all = numbers
-            .into_iter()
-            .map(|number| self.look_up_on(&stage, number, Lane::Prefetch));
+        let user = self.user()?;
+        let numbers = numbers.iter().map(|number| self.number(number));
+        let numbers: Vec<E164> = numbers.collect::<Result<_, _>>()?;
+        let all = numbers.into_iter();
+        let all = all.map(|number| self.look_up_as(&user, number, Lane::Prefetch));
         join_all(all).await.into_iter().collect()
     }
 
@@ -178,22 +173,22 @@ impl Trial {
     pub(crate) async fn whoami(
         &self,
     ) -> Result<(Result<Option<WhoAmI>, LookupError>, Vec<Seen>), TrialError> {
-        let stage = self.stage()?;
+        let user = self.user()?;
         let recorder = self.recorder();
-        let session = stage.session(Lane::CallPop, &recorder)?;
-        let who = stage.platform.connector().whoami(&session).await;
+        let session = user.session(Lane::CallPop, &recorder)?;
+        let who = user.platform.connector().whoami(&session).await;
         Ok((who, recorder.take()))
     }
 
-    async fn look_up_on(
+    async fn look_up_as(
         &self,
-        stage: &Stage,
+        user: &TrialUser,
         number: E164,
         lane: Lane,
     ) -> Result<LookUp, TrialError> {
         let recorder = self.recorder();
-        let session = stage.session(lane, &recorder)?;
-        let found = self.find(stage, &session, number, lane).await;
+        let session = user.session(lane, &recorder)?;
+        let found = self.find(user, &session, number, lane).await;
         Ok(LookUp {
             number,
             found,
@@ -204,20 +199,19 @@ impl Trial {
 
     async fn find(
         &self,
-        stage: &Stage,
+        user: &TrialUser,
         session: &CrmSession,
         number: E164,
         lane: Lane,
     ) -> Result<Found, LookupError> {
-        let platform = &stage.platform;
-        let prefix = platform
-            .keys()
-            .prefix(&platform.crm(), &stage.user, &self.caller.formats);
+        let (platform, formats) = (&user.platform, &self.caller.formats);
+        let keys = platform.keys();
+        let prefix = keys.prefix(&platform.crm(), &user.user, formats);
         let plan = SearchPlan {
             party: Party::Number(number),
-            formats: &self.caller.formats,
-            regions: platform.regions_for(&stage.user),
-            group: prefix.group(stage.tag),
+            formats,
+            regions: platform.regions_for(&user.user),
+            group: prefix.group(user.tag),
         };
         let connector = platform.connector();
         let found = search(connector.as_ref(), session, &plan).await?;
@@ -249,20 +243,11 @@ impl Trial {
         Arc::new(Recorder::new(is_dry))
     }
 
-    fn stage(&self) -> Result<Stage, TrialError> {
-        let base_url = match &self.other_end {
-            OtherEnd::Nobody => None,
-            OtherEnd::Crm(base) => base.clone(),
-            OtherEnd::Replay(origin) => {
-                let mut base = origin.clone();
-                base.set_path(self.address()?.path());
-                Some(base)
-            }
-        };
-        let platform = self.platform(base_url);
+    fn user(&self) -> Result<TrialUser, TrialError> {
+        let platform = self.platform(self.base_url()?);
         let (user, auth) = self.caller.user(&platform)?;
         let tag = platform.auth_tag(&user, &auth);
-        Ok(Stage {
+        Ok(TrialUser {
             platform,
             user,
             auth,
@@ -270,23 +255,21 @@ impl Trial {
         })
     }
 
+    /// Where calls go, if not to the address that the connector makes.
+    fn base_url(&self) -> Result<Option<Url>, TrialError> {
+        Ok(match &self.other_end {
+            OtherEnd::Nobody => None,
+            OtherEnd::Crm(base) => base.clone(),
+            OtherEnd::Replay(origin) => {
+                let mut base = origin.clone();
+                base.set_path(self.address()?.path());
+                Some(base)
+            }
+        })
+    }
+
     fn platform(&self, base_url: Option<Url>) -> Platform {
-        let connector = Arc::clone(&self.subject.connector);
-        let profile = connector.profile();
-        let config = ConnectorConfig {
-            name: "trial".to_owned(),
-            base_url,
-            allowed_hosts: profile.hosts.clone(),
-            create_option: false,
-            identity: IdentitySource::Crm,
-            house_login: None,
-            regions: Vec::new(),
-            quotas: match self.other_end {
-                OtherEnd::Crm(_) => profile.quotas,
-                OtherEnd::Nobody | OtherEnd::Replay(_) => unlimited(profile.quotas),
-            },
-            connector,
-        };
+        let config = self.config(base_url);
         let metrics = Arc::new(Metrics::default());
         let budgets = budget::BudgetConfig::default();
         let budget = Budget::new(config.quotas, &budgets, &config.name, &metrics, None);
@@ -300,9 +283,28 @@ impl Trial {
         );
         Platform::new(config, client, KeyMaker::new([0; 16]))
     }
+
+    fn config(&self, base_url: Option<Url>) -> ConnectorConfig {
+        let connector = Arc::clone(&self.subject.connector);
+        let profile = connector.profile();
+        ConnectorConfig {
+            name: "trial".to_owned(),
+            base_url,
+            allowed_hosts: profile.hosts.clone(),
+            create_option: false,
+            identity: IdentitySource::Crm,
+            house_login: None,
+            regions: Vec::new(),
+            quotas: match self.other_end {
+                OtherEnd::Crm(_) => profile.quotas,
+                OtherEnd::Nobody | OtherEnd::Replay(_) => unlimited(profile.quotas),
+            },
+            connector,
+        }
+    }
 }
 
-impl Stage {
+impl TrialUser {
     fn session(&self, lane: Lane, recorder: &Arc<Recorder>) -> Result<CrmSession, TrialError> {
         let session = self.platform.session(
             &self.user,

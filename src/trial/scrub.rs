@@ -68,14 +68,9 @@ impl Scrubber {
         let n = self.numbers.len();
         let is_american = number.to_string().starts_with("+1") && national.len() == 10;
         let replacement = if is_american {
-            // 555-01xx is kept for invented numbers, in each area.
-            format!("{}55501{:02}", 202 + n / 100, n % 100)
+            invented_american(n)
         } else {
-            // The first half says where it is, and has to stay a valid number.
-            let kept = national.len().div_ceil(2);
-            let digits = national.len() - kept;
-            let count = format!("{n:0digits$}");
-            format!("{}{}", &national[..kept], &count[count.len() - digits..])
+            invented(n, &national)
         };
         self.numbers.push((national, replacement));
     }
@@ -160,13 +155,10 @@ impl Scrubber {
         self.known(Role::Text, text, |n| {
             let word = |k: usize| WORDS[(n + k * 5) % WORDS.len()];
             let words: Vec<&str> = (0..count).map(word).collect();
-            let round = n / WORDS.len();
-            let more = if round > 0 {
-                round.to_string()
-            } else {
-                String::new()
-            };
-            format!("{}{more}", words.join(" "))
+            match n / WORDS.len() {
+                0 => words.join(" "),
+                round => format!("{}{round}", words.join(" ")),
+            }
         })
     }
 
@@ -184,83 +176,133 @@ impl Scrubber {
     }
 
     fn known(&mut self, role: Role, text: &str, new: impl FnOnce(usize) -> String) -> String {
-        let n = self
-            .values
-            .keys()
-            .filter(|(known, _)| *known == role)
-            .count()
-            + 1;
+        let known = self.values.keys().filter(|(known, _)| *known == role);
+        let n = known.count() + 1;
         let entry = self.values.entry((role, text.to_owned()));
         entry.or_insert_with(|| new(n)).clone()
     }
 
     /// A text of a request: numbers, and everything that was replaced elsewhere.
     pub(super) fn request_text(&self, text: &str) -> String {
-        let replaced = self.with_numbers(text);
         let mut known: Vec<_> = self.values.iter().collect();
         known.sort_by_key(|((_, from), _)| std::cmp::Reverse(from.len()));
-        // What was replaced is not replaced again: a part is either new or old.
-        let mut parts = vec![(replaced, false)];
+        let mut parts = vec![TextPart::old(self.with_numbers(text))];
         for ((_, from), to) in known {
-            parts = parts
-                .into_iter()
-                .flat_map(|(part, is_new)| {
-                    if is_new {
-                        vec![(part, true)]
-                    } else {
-                        split_at_whole(&part, from, to)
-                    }
-                })
-                .collect();
+            let replaced = parts.into_iter().flat_map(|part| part.replaced(from, to));
+            parts = replaced.collect();
         }
-        parts.into_iter().map(|(part, _)| part).collect()
+        parts.into_iter().map(|part| part.text).collect()
     }
 
     /// The text with every known number replaced, digit by digit.
     fn with_numbers(&self, text: &str) -> String {
-        let digits: Vec<(usize, char)> = text
-            .char_indices()
-            .filter(|(_, c)| c.is_ascii_digit())
-            .collect();
-        let all: String = digits.iter().map(|(_, c)| *c).collect();
-        let mut chars: Vec<(usize, char)> = text.char_indices().collect();
-        let mut taken = vec![false; all.len()];
+        let mut digits = Digits::of(text);
         for (national, replacement) in &self.numbers {
             for length in (SHORTEST.min(national.len())..=national.len()).rev() {
                 let skipped = national.len() - length;
-                for (start, _) in all.match_indices(&national[skipped..]) {
-                    if taken[start..start + length].contains(&true) {
-                        continue;
-                    }
-                    for (n, new) in replacement[skipped..].chars().enumerate() {
-                        taken[start + n] = true;
-                        let at = digits[start + n].0;
-                        if let Some(found) = chars.iter_mut().find(|(place, _)| *place == at) {
-                            found.1 = new;
-                        }
-                    }
-                }
+                digits.replace(&national[skipped..], &replacement[skipped..]);
             }
         }
-        chars.into_iter().map(|(_, c)| c).collect()
+        digits.in_text(text)
     }
 }
 
-/// Splits a text where another stands as a whole word in it, and replaces that.
-fn split_at_whole(text: &str, from: &str, to: &str) -> Vec<(String, bool)> {
-    let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    let (mut parts, mut start) = (Vec::new(), 0);
-    for (at, _) in text.match_indices(from) {
-        let before = text[..at].chars().next_back();
-        let after = text[at + from.len()..].chars().next();
-        if at >= start && !is_part(before) && !is_part(after) {
-            parts.push((text[start..at].to_owned(), false));
-            parts.push((to.to_owned(), true));
-            start = at + from.len();
+/// 555-01xx is kept for invented numbers, in each area.
+fn invented_american(n: usize) -> String {
+    format!("{}55501{:02}", 202 + n / 100, n % 100)
+}
+
+/// The first half of a number says where it is, and has to stay a valid number.
+fn invented(n: usize, national: &str) -> String {
+    let kept = national.len().div_ceil(2);
+    let digits = national.len() - kept;
+    let count = format!("{n:0digits$}");
+    format!("{}{}", &national[..kept], &count[count.len() - digits..])
+}
+
+/// The digits of a text, some of them replaced. Each is replaced once.
+struct Digits {
+    old: String,
+    new: Vec<Option<char>>,
+}
+
+impl Digits {
+    fn of(text: &str) -> Self {
+        let old: String = text.chars().filter(char::is_ascii_digit).collect();
+        Self {
+            new: vec![None; old.len()],
+            old,
         }
     }
-    parts.push((text[start..].to_owned(), false));
-    parts
+
+    /// Replaces these digits by as many others, wherever none of them is replaced yet.
+    fn replace(&mut self, from: &str, to: &str) {
+        for (start, _) in self.old.match_indices(from) {
+            let place = &mut self.new[start..start + from.len()];
+            if place.iter().all(Option::is_none) {
+                let new = place.iter_mut().zip(to.chars());
+                new.for_each(|(digit, new)| *digit = Some(new));
+            }
+        }
+    }
+
+    /// The text that they are of, with what replaces them.
+    fn in_text(self, text: &str) -> String {
+        let mut new = self.new.into_iter();
+        let replaced = |c: char| match c {
+            '0'..='9' => new.next().flatten().unwrap_or(c),
+            other => other,
+        };
+        text.chars().map(replaced).collect()
+    }
+}
+
+/// A part of a text. What was replaced is not replaced again.
+struct TextPart {
+    text: String,
+    is_new: bool,
+}
+
+impl TextPart {
+    fn old(text: String) -> Self {
+        Self {
+            text,
+            is_new: false,
+        }
+    }
+
+    fn new(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            is_new: true,
+        }
+    }
+
+    /// The part with another text replaced where that stands as a whole word.
+    fn replaced(self, from: &str, to: &str) -> Vec<Self> {
+        if self.is_new {
+            return vec![self];
+        }
+        let (mut parts, mut start) = (Vec::new(), 0);
+        for (at, _) in self.text.match_indices(from) {
+            let end = at + from.len();
+            if at >= start && is_whole(&self.text, at, end) {
+                parts.push(Self::old(self.text[start..at].to_owned()));
+                parts.push(Self::new(to));
+                start = end;
+            }
+        }
+        parts.push(Self::old(self.text[start..].to_owned()));
+        parts
+    }
+}
+
+/// Whether what stands between two places of a text is a whole word.
+fn is_whole(text: &str, start: usize, end: usize) -> bool {
+    let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let before = text[..start].chars().next_back();
+    let after = text[end..].chars().next();
+    !is_part(before) && !is_part(after)
 }
 
 /// A word of a CRM: no digits, no spaces, nothing that people typed.

@@ -78,24 +78,13 @@ impl Subject {
     ) -> Result<Self, SubjectError> {
         let secrets = secrets.map_or(Secrets::Any, Secrets::Given);
         let connector = if is_file(name) {
-            let unreadable = |why: std::io::Error| SubjectError::Unreadable {
-                name: name.to_owned(),
-                why: why.to_string(),
-            };
-            let source = fs::read_to_string(name).map_err(unreadable)?;
-            let connector = read_spec(language_of(name), &source, secrets);
-            connector
-                .map(|connector| connector as Arc<dyn Connector>)
-                .map_err(|faults| faulty(name, &faults, &source))?
+            from_file(name, secrets)
         } else {
-            let source = embedded(name).unwrap_or_default();
-            let connector = built_in(name, secrets);
-            let connector = connector.ok_or_else(|| SubjectError::Unknown(name.to_owned()))?;
-            connector.map_err(|faults| faulty(name, &faults, source))?
+            from_built_in(name, secrets)
         };
         Ok(Self {
             name: name.to_owned(),
-            connector,
+            connector: connector?,
         })
     }
 
@@ -124,24 +113,39 @@ impl Subject {
     }
 }
 
+fn from_file(name: &str, secrets: Secrets<'_>) -> Result<Arc<dyn Connector>, SubjectError> {
+    let source = fs::read_to_string(name).map_err(|why| SubjectError::Unreadable {
+        name: name.to_owned(),
+        why: why.to_string(),
+    })?;
+    match read_spec(language_of(name), &source, secrets) {
+        Ok(connector) => Ok(connector),
+        Err(faults) => Err(faulty(name, &faults, &source)),
+    }
+}
+
+fn from_built_in(name: &str, secrets: Secrets<'_>) -> Result<Arc<dyn Connector>, SubjectError> {
+    let source = embedded(name).unwrap_or_default();
+    let connector = built_in(name, secrets);
+    let connector = connector.ok_or_else(|| SubjectError::Unknown(name.to_owned()))?;
+    connector.map_err(|faults| faulty(name, &faults, source))
+}
+
 /// Whether the word means a file. A built-in name is a file only with its path.
 fn is_file(name: &str) -> bool {
-    let has_ending = |ending| {
-        Path::new(name)
-            .extension()
-            .is_some_and(|found| found == ending)
-    };
     name.contains(std::path::is_separator)
-        || has_ending("toml")
-        || has_ending("json")
+        || has_ending(name, "toml")
+        || has_ending(name, "json")
         || (embedded(name).is_none() && Path::new(name).is_file())
 }
 
+fn has_ending(name: &str, ending: &str) -> bool {
+    let found = Path::new(name).extension();
+    found.is_some_and(|found| found == ending)
+}
+
 fn language_of(name: &str) -> SpecKind {
-    let is_json = Path::new(name)
-        .extension()
-        .is_some_and(|ending| ending == "json");
-    if is_json {
+    if has_ending(name, "json") {
         SpecKind::Proxy
     } else {
         SpecKind::File

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use contactd::cache::codec::Codec;
+use contactd::cache::codec::EntryCodec;
 use contactd::cache::{
     InvalidationLog, MemoryCache, MemoryConfig, RedisTier, SealContext, SharedTier, StoreOutcome,
     TieredCache,
@@ -47,7 +47,7 @@ pub(super) async fn run(url: &str) -> anyhow::Result<()> {
         stored.link.names().party(key.user(), key.party()),
         key.slot(),
     );
-    let value = Codec::default()
+    let value = EntryCodec::default()
         .encode(&place, &entry(0, stored.now)?)
         .context("no bytes")?;
     let (filling, bytes) = (connection.clone(), value.clone());

@@ -54,6 +54,16 @@ async fn connector(args: &[&str]) -> Output {
     run(contactd(&args)).await
 }
 
+/// A success that shows all these parts, and no credential.
+fn assert_shows(output: &Output, parts: &[&str]) {
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for part in parts {
+        assert!(shown.contains(part), "{part}\n---\n{shown}");
+    }
+    assert!(!shown.contains("token-1"), "{shown}");
+}
+
 async fn json_of(args: &[&str]) -> (Option<i32>, Value) {
     let args: Vec<&str> = args.iter().chain(&["--output", "json"]).copied().collect();
     let output = connector(&args).await;
@@ -139,19 +149,17 @@ async fn check_shows_what_a_sound_file_costs_and_reads() {
 async fn a_dry_try_shows_each_request_and_sends_nothing() {
     let (_directory, path) = stranger(MY_CRM);
     let output = connector(&["try", &path, "+16505551234"]).await;
-    let shown = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    for part in [
-        "1. GET https://crm.example.com/api/v1/contacts",
-        "? phone = +16505551234",
-        "2. GET https://crm.example.com/api/v1/contacts",
-        "? phone = 6505551234",
-        "authorization: [REDACTED]",
-        "would be sent",
-    ] {
-        assert!(shown.contains(part), "{part}\n---\n{shown}");
-    }
-    assert!(!shown.contains("token-1"), "{shown}");
+    assert_shows(
+        &output,
+        &[
+            "1. GET https://crm.example.com/api/v1/contacts",
+            "? phone = +16505551234",
+            "2. GET https://crm.example.com/api/v1/contacts",
+            "? phone = 6505551234",
+            "authorization: [REDACTED]",
+            "would be sent",
+        ],
+    );
     let words = text(&output.stderr);
     assert!(
         words.contains("details team: GET /api/v1/teams/{{setting.team}}"),
@@ -195,18 +203,15 @@ async fn try_says_of_each_record_why_it_was_kept_or_dropped() {
         "--region",
         "US",
     ];
-    let output = connector(&args).await;
-    let shown = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    for part in [
-        "\"Ada Lovelace\": kept, exact: its phone field 2, \"(650) 555-1234\"",
-        "\"Grace Hopper\": dropped: its phone fields are other numbers: \"650-555-9999\"",
-        "not asked: GET /api/v1/teams/{{setting.team}}\n     empty: setting.team",
-        "1 contact (1 call)",
-    ] {
-        assert!(shown.contains(part), "{part}\n---\n{shown}");
-    }
-    assert!(!shown.contains("token-1"), "{shown}");
+    assert_shows(
+        &connector(&args).await,
+        &[
+            "\"Ada Lovelace\": kept, exact: its phone field 2, \"(650) 555-1234\"",
+            "\"Grace Hopper\": dropped: its phone fields are other numbers: \"650-555-9999\"",
+            "not asked: GET /api/v1/teams/{{setting.team}}\n     empty: setting.team",
+            "1 contact (1 call)",
+        ],
+    );
     assert_eq!(
         crm.seen()[0].authorization.as_deref(),
         Some("Bearer token-1")

@@ -21,8 +21,8 @@ fn parts() -> EntryParts {
     }
 }
 
-fn plain() -> Codec {
-    Codec::new(None)
+fn plain() -> EntryCodec {
+    EntryCodec::new(None)
 }
 
 /// Keys of 32 equal bytes each, the first of which seals.
@@ -36,8 +36,8 @@ fn ring(bytes: &[u8]) -> KeyRing {
     KeyRing::parse(lines.concat().as_bytes()).unwrap()
 }
 
-fn sealed(bytes: &[u8]) -> Codec {
-    Codec::new(Some(ring(bytes)))
+fn sealed(bytes: &[u8]) -> EntryCodec {
+    EntryCodec::new(Some(ring(bytes)))
 }
 
 fn context(user: u8, party: u8, question: u8) -> SealContext {
@@ -126,7 +126,11 @@ fn plain_and_sealed_values_are_nothing_to_each_other() {
     );
     // Another key under the same id.
     let other = KeyRing::parse(b"k7:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
-    assert!(Codec::new(Some(other)).decode(&here, GOLDEN_4).is_none());
+    assert!(
+        EntryCodec::new(Some(other))
+            .decode(&here, GOLDEN_4)
+            .is_none()
+    );
 }
 
 #[test]

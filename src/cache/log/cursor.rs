@@ -2,7 +2,7 @@
 //!
 //! Never skips a missing event. Pure: knows nothing of connections or time.
 
-use super::event::{self, Event};
+use super::event::{self, ReplicaEvent};
 
 /// The reply of one poll: the log's identity, the number of its last event, the number of live
 /// replicas, and ids and payloads of events. These start with the reader's last event, or with the
@@ -36,17 +36,17 @@ impl Cursor {
     }
 
     /// Moves over the events of a reply with at most `most` events, and adds those of other
-    /// replicas to `events`. If one is missing, the last event added is [`Event::Lost`].
+    /// replicas to `events`. If one is missing, the last event added is [`ReplicaEvent::Lost`].
     pub(super) fn advance(
         self,
         reply: &LogReply,
         most: usize,
         own: [u8; 16],
-        events: &mut Vec<Event>,
+        events: &mut Vec<ReplicaEvent>,
     ) -> Self {
         self.advanced_over(reply, most, own, events)
             .unwrap_or_else(|| {
-                events.push(Event::Lost);
+                events.push(ReplicaEvent::Lost);
                 Self::after(reply)
             })
     }
@@ -56,7 +56,7 @@ impl Cursor {
         reply: &LogReply,
         most: usize,
         own: [u8; 16],
-        events: &mut Vec<Event>,
+        events: &mut Vec<ReplicaEvent>,
     ) -> Option<Self> {
         let (identity, end, _, entries, ..) = reply;
         if *identity != self.identity || *end < self.number {
@@ -83,12 +83,12 @@ impl Cursor {
 }
 
 /// The event of a payload, unless this replica published it.
-fn event_of_another(payload: &[u8], own: [u8; 16]) -> Option<Event> {
+fn event_of_another(payload: &[u8], own: [u8; 16]) -> Option<ReplicaEvent> {
     match event::decode(payload) {
         Some((replica, _)) if replica == own => None,
         Some((_, event)) => Some(event),
         // From a later version: invalidating everything covers any meaning.
-        None => Some(Event::Lost),
+        None => Some(ReplicaEvent::Lost),
     }
 }
 

@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use tokio::task::yield_now;
 
 use super::{SharedParts, TieredCache};
-use crate::cache::log::Event;
+use crate::cache::log::ReplicaEvent;
 use crate::domain::{Party, SharedTime, Timestamp, UserTag};
 use crate::redis_link::{LinkError, PartyHash};
 
@@ -49,11 +49,11 @@ impl TieredCache {
         // Again, for a look-up that read from Redis before the answers were deleted there.
         self.invalidate_numbers_here(user, &hashes).await;
         if hashes.len() > SINGLE {
-            return log.publish(Event::InvalidateNumbers(user)).await;
+            return log.publish(ReplicaEvent::InvalidateNumbers(user)).await;
         }
         let events = hashes
             .iter()
-            .map(|hash| log.publish(Event::InvalidateNumber(user, *hash)));
+            .map(|hash| log.publish(ReplicaEvent::InvalidateNumber(user, *hash)));
         try_join_all(events).await.map(|_| ())
     }
 
@@ -68,7 +68,7 @@ impl TieredCache {
         };
         redis.invalidate_user(user).await?;
         self.invalidate_user_here(user);
-        log.publish(Event::InvalidateUser(user)).await
+        log.publish(ReplicaEvent::InvalidateUser(user)).await
     }
 
     /// Waits until Redis answers, if it may do so soon. Returns false if it counts as down, and
@@ -84,7 +84,7 @@ impl TieredCache {
     ///
     /// # Errors
     /// Any error of Redis: the other replicas may not get the event.
-    pub(crate) async fn publish(&self, event: Event) -> Result<(), LinkError> {
+    pub(crate) async fn publish(&self, event: ReplicaEvent) -> Result<(), LinkError> {
         match &self.shared {
             Some(SharedParts { log, .. }) => log.publish(event).await,
             None => Ok(()),
@@ -92,26 +92,26 @@ impl TieredCache {
     }
 
     /// Applies an event of another replica.
-    pub fn apply(&self, event: &Event) {
+    pub fn apply(&self, event: &ReplicaEvent) {
         match event {
-            Event::InvalidateNumber(user, party) => {
+            ReplicaEvent::InvalidateNumber(user, party) => {
                 self.invalidations.invalidate_number(*user, *party);
             }
-            Event::InvalidateNumbers(user) | Event::InvalidateUser(user) => {
+            ReplicaEvent::InvalidateNumbers(user) | ReplicaEvent::InvalidateUser(user) => {
                 self.invalidate_user_here(*user);
             }
-            Event::Lost => {
+            ReplicaEvent::Lost => {
                 // It is unknown what is invalid, so everything is.
                 self.invalidations.clear();
                 self.memory.clear();
             }
-            Event::Replaced(slot, asked) => {
+            ReplicaEvent::Replaced(slot, asked) => {
                 self.replaced(*asked, |asked| self.memory.drop_older(slot, asked));
             }
-            Event::ReplacedMany(user, asked) => {
+            ReplicaEvent::ReplacedMany(user, asked) => {
                 self.replaced(*asked, |asked| self.memory.drop_older_of(*user, asked));
             }
-            Event::Revoke(..) => {}
+            ReplicaEvent::Revoke(..) => {}
         }
     }
 

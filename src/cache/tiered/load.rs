@@ -40,10 +40,7 @@ impl TieredCache {
         let held = ticket.before.held.as_ref();
         let in_redis =
             held.and_then(|held| self.promote(key, ticket.before.mark, self.entry(held, key)));
-        in_redis
-            .into_iter()
-            .chain(in_memory)
-            .max_by_key(|stored| stored.asked)
+        latest(in_redis, in_memory)
     }
 
     /// Ends a load: stores its answer in both tiers, unless it was invalidated since the load began
@@ -126,6 +123,12 @@ impl TieredCache {
 /// Returns whether an answer that was stored in Redis makes copies at other replicas obsolete.
 /// `earlier` was stored when the load began. `replaced` is when the answer was loaded that it has
 /// replaced. Without an earlier answer, `otherwise` decides.
+/// The answer that was loaded last; of equal ones the second.
+fn latest(one: Option<Stored>, other: Option<Stored>) -> Option<Stored> {
+    let both = one.into_iter().chain(other);
+    both.max_by_key(|stored| stored.asked)
+}
+
 fn is_replacement(
     entry: &Entry,
     earlier: Option<Entry>,

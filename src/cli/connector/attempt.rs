@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use secrecy::SecretString;
@@ -75,54 +75,109 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn run(args: TryArgs) -> Result<ExitCode, Failure> {
-    let secrets = secrets(&args.secrets)?;
-    // A dry run sends no credential, so it does without secrets.
-    let given = (args.send || args.replies.is_some() || !secrets.is_empty()).then_some(&secrets);
-    let subject = Subject::load(&args.subject, given).map_err(misused)?;
-    let replay = replay(&args).await?;
-    let other_end = match &replay {
-        Some(replay) => OtherEnd::Replay(replay.origin().clone()),
-        None if args.send => OtherEnd::Crm(args.base_url.clone()),
-        None => OtherEnd::Nobody,
-    };
-    let sheet = subject.sheet();
-    let refused = |error| refused(&error, &sheet);
-    let trial = Trial::new(subject, caller(&args)?, other_end).map_err(misused)?;
-    if let Some(replay) = &replay {
-        replay.stand_for(trial.address().map_err(refused)?);
-    }
-    let mut all = Vec::new();
-    for number in &args.numbers {
-        let look_up = trial.look_up(number).await.map_err(refused)?;
-        let unmatched = replay
-            .as_ref()
-            .map_or_else(Vec::new, Replay::take_unmatched);
-        if args.output == Output::Human {
-            show(story::human(&look_up, &unmatched))?;
-        }
-        all.push((look_up, unmatched));
-    }
-    match args.output {
-        Output::Json => {
-            let stories = all
-                .iter()
-                .map(|(look_up, missing)| story::to_json(look_up, missing));
-            show(format_args!("{:#}\n", stories.collect::<Value>()))?;
-        }
-        Output::Human if !args.send && replay.is_none() => say(story::after_a_dry_run(&sheet)),
-        Output::Human => {}
-    }
+    let attempt = Attempt::prepare(&args).await?;
+    let tried = attempt.look_ups().await?;
+    attempt.conclude(&tried)?;
     if let Some(directory) = &args.record {
-        let look_ups: Vec<&LookUp> = all.iter().map(|(look_up, _)| look_up).collect();
-        let files = record(&trial, &look_ups, directory).await;
+        attempt.record(&tried, directory).await?;
+    }
+    let failed = tried.iter().any(Tried::has_failed);
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// A trial that can begin.
+struct Attempt<'a> {
+    args: &'a TryArgs,
+    sheet: Sheet,
+    replay: Option<Replay>,
+    trial: Trial,
+}
+
+impl<'a> Attempt<'a> {
+    async fn prepare(args: &'a TryArgs) -> Result<Self, Failure> {
+        let secrets = secrets(&args.secrets)?;
+        // A dry run sends no credential, so it does without secrets.
+        let needs_secrets = args.send || args.replies.is_some() || !secrets.is_empty();
+        let given = needs_secrets.then_some(&secrets);
+        let subject = Subject::load(&args.subject, given).map_err(misused)?;
+        let (sheet, replay) = (subject.sheet(), replay(args).await?);
+        let other_end = other_end(args, replay.as_ref());
+        let trial = Trial::new(subject, caller(args)?, other_end).map_err(misused)?;
+        if let Some(replay) = &replay {
+            let address = trial.address();
+            replay.stand_for(address.map_err(|error| refused(&error, &sheet))?);
+        }
+        Ok(Self {
+            args,
+            sheet,
+            replay,
+            trial,
+        })
+    }
+
+    /// Looks the numbers up. A person sees each answer at once.
+    async fn look_ups(&self) -> Result<Vec<Tried>, Failure> {
+        let mut all = Vec::with_capacity(self.args.numbers.len());
+        for number in &self.args.numbers {
+            let look_up = self.trial.look_up(number).await;
+            let look_up = look_up.map_err(|error| refused(&error, &self.sheet))?;
+            let replay = self.replay.as_ref();
+            let unmatched = replay.map_or_else(Vec::new, Replay::take_unmatched);
+            if self.args.output == Output::Human {
+                show(story::human(&look_up, &unmatched))?;
+            }
+            all.push(Tried { look_up, unmatched });
+        }
+        Ok(all)
+    }
+
+    /// What is printed after the last look-up.
+    fn conclude(&self, tried: &[Tried]) -> Result<(), Failure> {
+        match self.args.output {
+            Output::Json => {
+                let stories: Value = tried.iter().map(Tried::to_json).collect();
+                show(format_args!("{stories:#}\n"))?;
+            }
+            Output::Human if !self.args.send && self.replay.is_none() => {
+                say(story::after_a_dry_run(&self.sheet));
+            }
+            Output::Human => {}
+        }
+        Ok(())
+    }
+
+    async fn record(&self, tried: &[Tried], directory: &Path) -> Result<(), Failure> {
+        let look_ups: Vec<&LookUp> = tried.iter().map(|tried| &tried.look_up).collect();
+        let files = record(&self.trial, &look_ups, directory).await;
         let files = files.map_err(anyhow::Error::from)?;
         let (directory, files) = (directory.display(), files.join(", "));
         say(format_args!("{directory}: recorded {files}"));
+        Ok(())
     }
-    let failed = all
-        .iter()
-        .any(|(LookUp { found, .. }, missing)| found.is_err() || !missing.is_empty());
-    Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// A look-up, and the requests that no recording answered.
+struct Tried {
+    look_up: LookUp,
+    unmatched: Vec<String>,
+}
+
+impl Tried {
+    fn has_failed(&self) -> bool {
+        self.look_up.found.is_err() || !self.unmatched.is_empty()
+    }
+
+    fn to_json(&self) -> Value {
+        story::to_json(&self.look_up, &self.unmatched)
+    }
+}
+
+fn other_end(args: &TryArgs, replay: Option<&Replay>) -> OtherEnd {
+    match replay {
+        Some(replay) => OtherEnd::Replay(replay.origin().clone()),
+        None if args.send => OtherEnd::Crm(args.base_url.clone()),
+        None => OtherEnd::Nobody,
+    }
 }
 
 fn misused(error: impl std::fmt::Display) -> Failure {

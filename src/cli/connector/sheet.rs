@@ -55,15 +55,27 @@ pub(super) fn human(sheet: &Sheet) -> String {
     }
     let requests = sheet.requests.iter().map(request);
     text += &requests.collect::<String>();
-    for (label, value) in [
+    for (label, value) in facts(sheet) {
+        if !value.is_empty() {
+            text += &format!("{label:<20} {value}\n");
+        }
+    }
+    for (title, lines) in remarks(sheet) {
+        if !lines.is_empty() {
+            text += &format!("\n{title}:\n");
+        }
+        for line in lines {
+            text += &format!("  - {line}\n");
+        }
+    }
+    text
+}
+
+fn facts(sheet: &Sheet) -> [(&'static str, String); 12] {
+    let many = counted(sheet.many, "search call");
+    [
         ("one look-up", counted(sheet.one, "call")),
-        (
-            "250 numbers",
-            format!(
-                "{}, each list on one page",
-                counted(sheet.many, "search call")
-            ),
-        ),
+        ("250 numbers", format!("{many}, each list on one page")),
         ("numbers in one call", sheet.numbers_at_once.to_string()),
         ("spellings", sheet.spellings.join(", ")),
         ("search ends", sheet.stop.to_owned()),
@@ -74,28 +86,17 @@ pub(super) fn human(sheet: &Sheet) -> String {
         ("stored answers", whose(sheet).to_owned()),
         ("the key holds", key(sheet)),
         ("secrets", or_none(&sheet.secrets, "")),
-    ] {
-        if !value.is_empty() {
-            text += &format!("{label:<20} {value}\n");
-        }
-    }
-    for (title, lines) in [
-        ("The token needs", &sheet.about.scopes),
-        ("Not verified", &sheet.about.unverified),
-        ("Missing or different", &sheet.about.gaps),
-        ("Built from", &sheet.about.built_from),
-    ] {
-        if !lines.is_empty() {
-            text += &format!("\n{title}:\n");
-            for line in lines {
-                text += &format!(
-                    "  - {line}
-"
-                );
-            }
-        }
-    }
-    text
+    ]
+}
+
+fn remarks(sheet: &Sheet) -> [(&'static str, &[String]); 4] {
+    let about = &sheet.about;
+    [
+        ("The token needs", &about.scopes),
+        ("Not verified", &about.unverified),
+        ("Missing or different", &about.gaps),
+        ("Built from", &about.built_from),
+    ]
 }
 
 fn request(request: &RequestSheet) -> String {

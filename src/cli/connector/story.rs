@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::trial::{Call, CallEnding, Contact, Judged, LookUp, Seen, Sheet};
+use crate::trial::{CallEnding, Contact, LookUp, Seen, SeenCall, SeenRecord, Sheet};
 
 const HIDDEN: &str = "[REDACTED]";
 
@@ -35,7 +35,7 @@ fn indented(text: &str) -> String {
 }
 
 /// The request, one part a line.
-fn request(call: &Call) -> String {
+fn request(call: &SeenCall) -> String {
     let mut bare = call.url.clone();
     bare.set_query(None);
     let mut lines = vec![format!("{} {bare}", call.method)];
@@ -57,7 +57,7 @@ fn request(call: &Call) -> String {
     lines.join("\n")
 }
 
-fn body(call: &Call) -> String {
+fn body(call: &SeenCall) -> String {
     if let Ok(body) = serde_json::from_slice::<Value>(&call.body) {
         return format!("{body:#}");
     }
@@ -66,7 +66,7 @@ fn body(call: &Call) -> String {
     fields.collect()
 }
 
-fn ending(call: &Call) -> String {
+fn ending(call: &SeenCall) -> String {
     match &call.ending {
         CallEnding::Dry => "would be sent".to_owned(),
         CallEnding::Failed(error) => format!("no reply: {error}"),
@@ -82,7 +82,7 @@ fn ending(call: &Call) -> String {
     }
 }
 
-fn judged(record: &Judged) -> String {
+fn judged(record: &SeenRecord) -> String {
     format!(
         "record {} {} \"{}\": {}",
         record.kind,

@@ -14,12 +14,32 @@ use crate::grpc::client::ContactServiceClient;
 use crate::pb::v1 as pb;
 
 /// One look-up of the tour.
-struct TourStep {
+struct TourStep<'a> {
     title: &'static str,
-    number: String,
+    number: &'a str,
     trigger: pb::Trigger,
     /// Calls in a row; more than one shows the latency of the fastest tier.
     calls: u32,
+}
+
+impl<'a> TourStep<'a> {
+    fn new(title: &'static str, number: &'a str) -> Self {
+        Self {
+            title,
+            number,
+            trigger: pb::Trigger::IncomingCall,
+            calls: 1,
+        }
+    }
+
+    fn repeated(self) -> Self {
+        Self { calls: 200, ..self }
+    }
+
+    fn refreshed(self) -> Self {
+        let trigger = pb::Trigger::ManualRefresh;
+        Self { trigger, ..self }
+    }
 }
 
 /// One look-up after the other, each with its latency.
@@ -27,52 +47,31 @@ pub(super) async fn run(
     mut client: ContactServiceClient<Channel>,
     samples: &Samples,
 ) -> Result<(), Failure> {
-    let step = |title, number: &str, trigger, calls| TourStep {
-        title,
-        number: number.to_owned(),
-        trigger,
-        calls,
-    };
-    let (ring, refresh) = (pb::Trigger::IncomingCall, pb::Trigger::ManualRefresh);
-    for step in [
-        step(
-            "The phone rings: nobody asked before, so the CRM is",
-            &samples.one,
-            ring,
-            1,
-        ),
-        step(
-            "It rings again: the answer is in memory",
-            &samples.one,
-            ring,
-            200,
-        ),
-        step(
-            "A main number that several people share",
-            &samples.many,
-            ring,
-            1,
-        ),
-        step("A number that nobody has", &samples.absent, ring, 1),
-        step(
-            "... which is remembered as well",
-            &samples.absent,
-            ring,
-            200,
-        ),
-        step(
-            "The agent presses \"refresh contact\"",
-            &samples.one,
-            refresh,
-            1,
-        ),
-    ] {
+    for step in steps(samples) {
         take(&mut client, &step).await?;
     }
     Ok(())
 }
 
-async fn take(client: &mut ContactServiceClient<Channel>, step: &TourStep) -> Result<(), Failure> {
+fn steps(samples: &Samples) -> [TourStep<'_>; 6] {
+    let step = TourStep::new;
+    let Samples {
+        one, many, absent, ..
+    } = samples;
+    [
+        step("The phone rings: nobody asked before, so the CRM is", one),
+        step("It rings again: the answer is in memory", one).repeated(),
+        step("A main number that several people share", many),
+        step("A number that nobody has", absent),
+        step("... which is remembered as well", absent).repeated(),
+        step("The agent presses \"refresh contact\"", one).refreshed(),
+    ]
+}
+
+async fn take(
+    client: &mut ContactServiceClient<Channel>,
+    step: &TourStep<'_>,
+) -> Result<(), Failure> {
     let (last, middle) = repeat(client, step).await?;
     let time = match step.calls {
         1 => ms(middle),
@@ -97,14 +96,14 @@ async fn take(client: &mut ContactServiceClient<Channel>, step: &TourStep) -> Re
 /// The last answer, and the median latency of all.
 async fn repeat(
     client: &mut ContactServiceClient<Channel>,
-    step: &TourStep,
+    step: &TourStep<'_>,
 ) -> Result<(pb::FindContactResponse, Duration), Failure> {
     let mut latencies = Vec::with_capacity(step.calls as usize);
     let mut last = pb::FindContactResponse::default();
     for _ in 0..step.calls {
         let stopwatch = Stopwatch::start();
         let response = client
-            .find_contact(super::find(&step.number, step.trigger))
+            .find_contact(super::find(step.number, step.trigger))
             .await;
         last = response.map_err(|status| explain(&status))?.into_inner();
         latencies.push(stopwatch.elapsed());

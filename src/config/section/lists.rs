@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use toml::Value;
 
-use super::Section;
+use super::{Section, parse};
 
 impl Section<'_> {
     /// Reads each table of a list, which can only be in the file.
@@ -28,27 +28,17 @@ impl Section<'_> {
             let path = format!("{}[{n}]", self.path_of(key));
             let (entry, table) = self.below(path, Some(value), &read);
             list.extend(entry);
-            effective.push(Value::Table(table));
+            effective.push(table);
         }
-        self.effective
-            .insert(key.to_owned(), Value::Array(effective));
+        self.show(key, effective);
         list
     }
 
     /// One text or a list of texts; `None` if the key is absent. Faults do not repeat its values.
     pub(in crate::config) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
         let value = self.take(key)?;
-        self.effective.insert(key.to_owned(), value.clone());
-        let values = match value {
-            Value::Array(values) if !values.is_empty() => values,
-            text @ Value::String(_) => vec![text],
-            _ => Vec::new(),
-        };
-        let texts: Option<Vec<String>> = values
-            .iter()
-            .map(|value| value.as_str().map(str::to_owned))
-            .collect();
-        let texts = texts.filter(|texts| !texts.is_empty());
+        let texts = texts_of(&value);
+        self.show(key, value);
         if texts.is_none() {
             self.fault(key, "must be a text or a list of at least one; leave the key out where it does not apply");
         }
@@ -61,36 +51,40 @@ impl Section<'_> {
         key: &str,
         default: &[&str],
     ) -> Vec<T> {
-        let texts: Vec<Value> = match self.take(key) {
-            None => default
-                .iter()
-                .map(|text| Value::String((*text).to_owned()))
-                .collect(),
+        let texts = match self.take(key) {
+            None => default.iter().copied().map(Value::from).collect(),
             Some(Value::Array(texts)) => texts,
-            Some(Value::String(text)) => text
-                .split(',')
-                .map(|text| Value::String(text.trim().to_owned()))
-                .collect(),
+            Some(Value::String(text)) => text.split(',').map(|text| text.trim().into()).collect(),
             Some(_) => {
                 self.fault(key, "must be a list of texts");
                 Vec::new()
             }
         };
-        let parsed = texts
-            .iter()
-            .filter_map(|value| match value.as_str().map(str::parse::<T>) {
-                Some(Ok(parsed)) => Some(parsed),
-                Some(Err(error)) => {
-                    self.fault(key, &format!("{value}: {error}"));
-                    None
-                }
-                None => {
-                    self.fault(key, &format!("{value}: must be a text"));
-                    None
-                }
-            });
+        let parsed = texts.iter().filter_map(|text| match parsed(text) {
+            Ok(parsed) => Some(parsed),
+            Err(why) => {
+                self.fault(key, format!("{text}: {why}"));
+                None
+            }
+        });
         let parsed = parsed.collect();
-        self.effective.insert(key.to_owned(), Value::Array(texts));
+        self.show(key, texts);
         parsed
     }
+}
+
+/// A text, or a list of at least one.
+fn texts_of(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Array(values) if !values.is_empty() => {
+            let texts = values.iter().map(|value| Some(value.as_str()?.to_owned()));
+            texts.collect()
+        }
+        _ => None,
+    }
+}
+
+fn parsed<T: FromStr<Err: fmt::Display>>(text: &Value) -> Result<T, String> {
+    parse(text.as_str().ok_or("must be a text")?)
 }

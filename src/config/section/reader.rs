@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{ENV_PREFIX, Fault, Findings, Section, meant, variable};
+use super::{ENV_PREFIX, Fault, Findings, Section, meant, unknown_variable};
 
 /// Reads one set of settings.
 pub(in crate::config) struct SettingsReader {
@@ -18,21 +18,12 @@ impl SettingsReader {
         text: &str,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Vec<Fault>> {
-        let root = text.parse::<Table>().map_err(|error| {
-            // toml's message shows the line with a caret. It may contain a value but no secret:
-            // secrets are in files.
-            vec![Fault {
-                path: String::new(),
-                message: format!("not TOML: {error}"),
-            }]
-        })?;
-        let env = env.into_iter().filter_map(|(name, value)| {
-            let path = name
-                .strip_prefix(ENV_PREFIX)?
-                .to_ascii_lowercase()
-                .replace("__", ".");
-            Some((path, value))
-        });
+        // toml's message shows the line with a caret. It may contain a value but no secret: secrets
+        // are in files.
+        let not_toml = |error| vec![Fault::new(String::new(), format!("not TOML: {error}"))];
+        let root = text.parse::<Table>().map_err(not_toml)?;
+        let env = env.into_iter();
+        let env = env.filter_map(|(name, value)| Some((path_of(&name)?, value)));
         Ok(Self {
             root,
             known: Vec::new(),
@@ -65,14 +56,8 @@ impl SettingsReader {
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> Option<T> {
         self.know(name);
-        let prefix = format!("{name}.");
-        let there = self.root.contains_key(name)
-            || self
-                .findings
-                .env
-                .keys()
-                .any(|path| path.starts_with(&prefix));
-        there.then(|| self.section(name, read))
+        let is_there = self.root.contains_key(name) || self.findings.names_below(name);
+        is_there.then(|| self.section(name, read))
     }
 
     /// Reads each table below `name`, including those that only the environment names; `None` for
@@ -108,16 +93,23 @@ impl SettingsReader {
                 Table::new()
             }
         };
-        let prefix = format!("{name}.");
-        for path in self.findings.env.keys() {
-            let below = path.strip_prefix(&prefix);
-            if let Some((child, _)) = below.and_then(|rest| rest.split_once('.'))
-                && !tables.keys().any(|name| name.eq_ignore_ascii_case(child))
+        for child in self.children_in_environment(name) {
+            if !tables
+                .keys()
+                .any(|known| known.eq_ignore_ascii_case(&child))
             {
-                tables.insert(child.to_owned(), Value::Table(Table::new()));
+                tables.insert(child, Value::Table(Table::new()));
             }
         }
         tables
+    }
+
+    /// The tables below `name` that variables are about.
+    fn children_in_environment(&self, name: &str) -> Vec<String> {
+        let prefix = format!("{name}.");
+        let below = self.findings.env.keys();
+        let below = below.filter_map(|path| path.strip_prefix(&prefix)?.split_once('.'));
+        below.map(|(child, _)| child.to_owned()).collect()
     }
 
     fn know(&mut self, name: &str) {
@@ -146,33 +138,25 @@ impl SettingsReader {
         !self.findings.faults.iter().any(below)
     }
 
-    pub(in crate::config) fn warn(&mut self, path: &str, message: &str) {
-        self.findings.warnings.push(Fault {
-            path: path.to_owned(),
-            message: message.to_owned(),
-        });
+    pub(in crate::config) fn warn(&mut self, path: &str, message: impl Into<String>) {
+        self.findings.warn(path.to_owned(), message);
     }
 
-    pub(in crate::config) fn fault(&mut self, path: &str, message: &str) {
-        self.findings.faults.push(Fault {
-            path: path.to_owned(),
-            message: message.to_owned(),
-        });
+    pub(in crate::config) fn fault(&mut self, path: &str, message: impl Into<String>) {
+        self.findings.fault(path.to_owned(), message);
     }
 
     /// The effective settings as TOML, and the warnings.
     pub(in crate::config) fn finish(mut self) -> Result<(String, Vec<Fault>), Vec<Fault>> {
         for (name, _) in std::mem::take(&mut self.root) {
             let instead = self.instead(&name);
-            self.fault(&name, &format!("unknown section{instead}"));
+            self.fault(&name, format!("unknown section{instead}"));
         }
         for (path, _) in std::mem::take(&mut self.findings.env) {
-            let variable = variable(&path);
-            let instead = self.instead(path.split('.').next().unwrap_or_default());
-            self.fault(
-                &path,
-                &format!("unknown setting, from the environment variable {variable}{instead}"),
-            );
+            let section = path.split('.').next().unwrap_or_default();
+            let instead = self.instead(section);
+            let Fault { path, message } = unknown_variable(path);
+            self.findings.fault(path, message + &instead);
         }
         if self.findings.faults.is_empty() {
             Ok((self.effective.to_string(), self.findings.warnings))
@@ -180,4 +164,10 @@ impl SettingsReader {
             Err(self.findings.faults)
         }
     }
+}
+
+/// The path of the setting that a variable is.
+fn path_of(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix(ENV_PREFIX)?;
+    Some(name.to_ascii_lowercase().replace("__", "."))
 }

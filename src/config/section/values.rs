@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::{Section, meant};
+use super::{Section, meant, parse};
 
 /// The longest duration of a setting. It keeps every sum of times within the range of clocks, Redis
 /// and caches.
@@ -35,36 +35,17 @@ impl Section<'_> {
         key: &str,
         default: &str,
     ) -> T {
-        self.read(key, default, |text| {
-            text.parse().map_err(|error: T::Err| error.to_string())
-        })
+        self.read(key, default, parse)
     }
 
     /// A duration such as `"250ms"`.
     pub(in crate::config) fn duration(&mut self, key: &str, default: &str) -> Duration {
-        self.read(key, default, |text| {
-            let duration = humantime::parse_duration(text)
-                .map_err(|_| "is not a duration such as \"250ms\" or \"10m\"".to_owned())?;
-            if duration > LONGEST {
-                Err("is longer than ten years".to_owned())
-            } else {
-                Ok(duration)
-            }
-        })
+        self.read(key, default, duration)
     }
 
     /// A number of bytes such as `"256MiB"`.
     pub(in crate::config) fn size(&mut self, key: &str, default: &str) -> u64 {
-        self.read(key, default, |text| {
-            let size = text
-                .parse::<bytesize::ByteSize>()
-                .map_err(|_| "is not a size such as \"256MiB\"".to_owned())?;
-            match size.as_u64() {
-                0 => Err("must be more than zero".to_owned()),
-                size if size > LARGEST => Err("is larger than 1PiB".to_owned()),
-                size => Ok(size),
-            }
-        })
+        self.read(key, default, size)
     }
 
     /// A whole number within a range.
@@ -74,27 +55,22 @@ impl Section<'_> {
         default: usize,
         range: RangeInclusive<usize>,
     ) -> usize {
-        let expected = format!(
-            "must be a whole number from {} to {}",
-            range.start(),
-            range.end()
-        );
         let number = match self.take(key) {
             None => Some(default),
             Some(Value::Integer(number)) => usize::try_from(number).ok(),
             Some(Value::String(text)) => text.parse().ok(),
             Some(_) => None,
         };
-        let number = number
-            .filter(|number| range.contains(number))
-            .unwrap_or_else(|| {
-                self.fault(key, &expected);
-                default
-            });
-        self.effective.insert(
-            key.to_owned(),
-            Value::Integer(i64::try_from(number).unwrap_or(i64::MAX)),
-        );
+        let number = number.filter(|number| range.contains(number));
+        let number = number.unwrap_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            self.fault(
+                key,
+                format!("must be a whole number from {least} to {most}"),
+            );
+            default
+        });
+        self.show(key, i64::try_from(number).unwrap_or(i64::MAX));
         number
     }
 
@@ -107,12 +83,8 @@ impl Section<'_> {
 
     /// A number above 0 and up to 1.
     pub(in crate::config) fn share(&mut self, key: &str, default: f64) -> f64 {
-        self.number(
-            key,
-            default,
-            "must be a number above 0 and up to 1",
-            |number| number > 0.0 && number <= 1.0,
-        )
+        let fits = |number| number > 0.0 && number <= 1.0;
+        self.number(key, default, "must be a number above 0 and up to 1", fits)
     }
 
     fn number(
@@ -133,7 +105,7 @@ impl Section<'_> {
             self.fault(key, expected);
             default
         });
-        self.effective.insert(key.to_owned(), Value::Float(number));
+        self.show(key, number);
         number
     }
 
@@ -148,39 +120,37 @@ impl Section<'_> {
                 default
             }
         };
-        self.effective.insert(key.to_owned(), Value::Boolean(on));
+        self.show(key, on);
         on
     }
 
     /// One of several values, by name. The first one is the default.
     pub(in crate::config) fn choice<T: Copy>(&mut self, key: &str, values: &[(&str, T)]) -> T {
         let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
-        self.read(key, names[0], |text| {
-            let value = values
-                .iter()
-                .find(|(name, _)| *name == text)
-                .map(|(_, value)| *value);
-            value.ok_or_else(|| format!("is not one of \"{}\"", names.join("\", \"")))
-        })
+        let value_of = |text: &str| {
+            let value = values.iter().find(|(name, _)| *name == text);
+            let value = value.map(|(_, value)| *value);
+            value.ok_or_else(|| format!("is not {}", one_of(&names)))
+        };
+        self.read(key, names[0], value_of)
     }
 
     /// One of several names; required.
     pub(in crate::config) fn one_of(&mut self, key: &str, names: &[&str]) -> Option<String> {
-        let expected = format!("one of \"{}\"", names.join("\", \""));
+        let expected = one_of(names);
         match self.take(key) {
             Some(Value::String(text)) if names.contains(&text.as_str()) => {
-                self.effective
-                    .insert(key.to_owned(), Value::String(text.clone()));
+                self.show(key, text.as_str());
                 Some(text)
             }
             Some(other) => {
                 let unknown = other.as_str().unwrap_or_default();
                 let meant = meant(unknown, names.iter().copied());
-                self.fault(key, &format!("must be {expected}{meant}"));
+                self.fault(key, format!("must be {expected}{meant}"));
                 None
             }
             None => {
-                self.missing.push((key.to_owned(), expected));
+                self.missing(key, &expected);
                 None
             }
         }
@@ -201,15 +171,35 @@ impl Section<'_> {
             None => default.to_owned(),
             Some(Value::String(text)) => text,
             Some(value) => {
-                self.fault(
-                    key,
-                    &format!("must be a text in quotes such as \"{default}\", not {value}"),
-                );
+                let message =
+                    format!("must be a text in quotes such as \"{default}\", not {value}");
+                self.fault(key, message);
                 default.to_owned()
             }
         };
-        let value = parse(&text).map_err(|message| self.fault(key, &format!("{text:?} {message}")));
-        self.effective.insert(key.to_owned(), Value::String(text));
+        let value = parse(&text).map_err(|why| self.fault(key, format!("{text:?} {why}")));
+        self.show(key, text);
         value.unwrap_or_else(|()| parse(default).expect("a default is valid"))
+    }
+}
+
+fn one_of(names: &[&str]) -> String {
+    format!("one of \"{}\"", names.join("\", \""))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Err(_) => Err("is not a duration such as \"250ms\" or \"10m\"".to_owned()),
+        Ok(duration) if duration > LONGEST => Err("is longer than ten years".to_owned()),
+        Ok(duration) => Ok(duration),
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    match text.parse::<bytesize::ByteSize>().map(|size| size.as_u64()) {
+        Err(_) => Err("is not a size such as \"256MiB\"".to_owned()),
+        Ok(0) => Err("must be more than zero".to_owned()),
+        Ok(size) if size > LARGEST => Err("is larger than 1PiB".to_owned()),
+        Ok(size) => Ok(size),
     }
 }

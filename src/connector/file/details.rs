@@ -6,14 +6,15 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::FileConnector;
-use super::fill::Scope;
+use super::fill::SlotScope;
 use super::mapping::members;
 use super::name::Name;
 use super::plan::{DetailsList, DetailsRequest, DetailsSource, DropRule, RowOwner};
 use super::run::scope_of;
-use super::slot::{Slot, Template};
+use super::slot::{Template, TemplateSlot};
 use crate::connector::record::{Enrichment, List, joined};
 use crate::connector::{CrmSession, refusals};
+use crate::domain::json::text;
 use crate::domain::user::Settings;
 use crate::domain::{Contact, LookupError};
 
@@ -26,24 +27,17 @@ impl FileConnector {
         crm: &CrmSession,
         contacts: &[Contact],
     ) -> Vec<Enrichment> {
-        let wanted = self
-            .plan
-            .details
-            .iter()
-            .filter(|part| part.is_wanted(crm.settings()));
-        let parts: Vec<&DetailsRequest> = wanted.collect();
+        let parts = self.plan.details.iter();
+        let parts = parts.filter(|part| part.is_wanted(crm.settings()));
+        let parts: Vec<&DetailsRequest> = parts.collect();
         let loading = parts.iter().map(|part| self.load_part(crm, part, contacts));
-        let loaded = join_all(loading).await;
-        let mut parts_of: Vec<_> = contacts.iter().map(|_| Vec::new()).collect();
-        for (part, choices) in parts.iter().zip(loaded) {
-            for (of_contact, choices) in parts_of.iter_mut().zip(choices) {
-                of_contact.push((part.name.as_str(), choices));
-            }
-        }
-        let of_contacts = contacts.iter().zip(parts_of);
-        of_contacts
-            .map(|(contact, parts)| enrichment(crm, contact, parts))
-            .collect()
+        let loaded = by_contact(join_all(loading).await, contacts.len());
+        let of_contacts = contacts.iter().zip(loaded);
+        let enrichments = of_contacts.map(|(contact, choices)| {
+            let names = parts.iter().map(|part| part.name.as_str());
+            enrichment(crm, contact, names.zip(choices))
+        });
+        enrichments.collect()
     }
 
     async fn load_part(
@@ -52,35 +46,26 @@ impl FileConnector {
         part: &DetailsRequest,
         contacts: &[Contact],
     ) -> Choices {
-        let list = match &part.source {
+        match &part.source {
             DetailsSource::Fixed(choices) => {
-                let fixed = || List {
-                    items: choices.clone(),
-                    ..List::default()
-                };
-                return contacts.iter().map(|_| Ok(fixed())).collect();
+                let fixed = || List::of(choices.clone());
+                contacts.iter().map(|_| Ok(fixed())).collect()
             }
-            DetailsSource::Request(list) => list,
-        };
-        if list.is_shared() || list.per_answer {
-            let asked = if list.per_answer {
-                &contacts[..0]
-            } else {
-                contacts
-            };
-            let rows = self.rows(crm, part, list, asked).await;
-            return contacts
-                .iter()
-                .map(|contact| self.choices(crm, list, contact, &rows))
-                .collect();
+            DetailsSource::Request(list) if list.serves_several() => {
+                let asked = if list.per_answer { &[] } else { contacts };
+                let rows = self.rows(crm, part, list, asked).await;
+                let theirs = |contact| self.choices(crm, list, contact, &rows);
+                contacts.iter().map(theirs).collect()
+            }
+            DetailsSource::Request(list) => {
+                let each = contacts.iter().map(|contact| async {
+                    let asked = std::slice::from_ref(contact);
+                    let rows = self.rows(crm, part, list, asked).await;
+                    self.choices(crm, list, contact, &rows)
+                });
+                join_all(each).await
+            }
         }
-        let each = contacts.iter().map(|contact| async {
-            let rows = self
-                .rows(crm, part, list, std::slice::from_ref(contact))
-                .await;
-            self.choices(crm, list, contact, &rows)
-        });
-        join_all(each).await
     }
 
     /// The choices of a contact among these rows.
@@ -92,7 +77,7 @@ impl FileConnector {
         rows: &Result<List<Value>, LookupError>,
     ) -> Result<List<Value>, LookupError> {
         let rows = rows.as_ref().map_err(Clone::clone)?;
-        let scope = Scope {
+        let scope = SlotScope {
             kept: &self.plan.kept,
             ..scope_of(crm)
         };
@@ -101,12 +86,8 @@ impl FileConnector {
             owner.is_none_or(|owner| owner.is_of(&scope, contact, row))
         };
         let theirs = rows.items.iter().filter(is_theirs);
-        Ok(List {
-            items: theirs.filter_map(|row| list.choice(&scope, row)).collect(),
-            complete: rows.complete,
-            full_page: rows.full_page,
-            unasked: rows.unasked,
-        })
+        let choices = theirs.filter_map(|row| list.choice(&scope, row));
+        Ok(rows.with(choices.collect()))
     }
 
     /// The rows of one part, of all values of its `for`.
@@ -117,43 +98,55 @@ impl FileConnector {
         list: &DetailsList,
         contacts: &[Contact],
     ) -> Result<List<Value>, LookupError> {
-        let scope = Scope {
+        let scope = SlotScope {
             contacts,
             kept: &self.plan.kept,
             ..scope_of(crm)
         };
-        let record = list
-            .names_record_in_path()
-            .then(|| contacts.first())
-            .flatten();
+        let record = contacts.first().filter(|_| list.names_record_in_path());
         let rounds = list.request.rounds(&scope);
         let lists = rounds.iter().map(|round| async {
             let scope = list.request.in_round(&scope, round.as_ref());
-            // A refusal may be about the value of the round, such as a deleted record.
-            let about = record.map(|contact| match round {
-                Some(value) => format!("{} {value}", contact.id),
-                None => contact.id.clone(),
-            });
+            let about = record.map(|contact| refusal_name(contact, round.as_deref()));
             let calls = crm.part(&part.part, about.as_deref());
             list.request.list(calls, &scope).await
         });
-        let mut lists = join_all(lists).await;
-        // One value that the CRM refuses for good does not cost the others.
-        if lists.iter().any(Result::is_ok) {
-            lists.retain(|list| {
-                list.as_ref()
-                    .err()
-                    .is_none_or(|error| !refusals::is_lasting(error))
-            });
-        }
+        let lists = without_refused(join_all(lists).await);
         let lists: Result<Vec<_>, LookupError> = lists.into_iter().collect();
         Ok(joined(lists?))
     }
 }
 
+/// The choices of each contact, from those of each part.
+fn by_contact(parts: Vec<Choices>, contacts: usize) -> Vec<Choices> {
+    let mut of_contacts: Vec<Choices> = (0..contacts).map(|_| Vec::new()).collect();
+    for part in parts {
+        for (of_contact, choices) in of_contacts.iter_mut().zip(part) {
+            of_contact.push(choices);
+        }
+    }
+    of_contacts
+}
+
+/// What a refusal is about. It may be the value of the round, such as a deleted record.
+fn refusal_name(contact: &Contact, round: Option<&str>) -> String {
+    match round {
+        Some(value) => format!("{} {value}", contact.id),
+        None => contact.id.clone(),
+    }
+}
+
+/// One value that the CRM refuses for good does not cost the others.
+fn without_refused<T>(mut lists: Vec<Result<T, LookupError>>) -> Vec<Result<T, LookupError>> {
+    if lists.iter().any(Result::is_ok) {
+        lists.retain(|list| !matches!(list, Err(error) if refusals::is_lasting(error)));
+    }
+    lists
+}
+
 impl RowOwner {
     /// Whether a row is of this contact.
-    fn is_of(&self, scope: &Scope<'_>, contact: &Contact, row: &Value) -> bool {
+    fn is_of(&self, scope: &SlotScope<'_>, contact: &Contact, row: &Value) -> bool {
         let ids = one_or_more(scope.kept_of(contact, &self.record));
         let owners = self.of.all(row, scope).into_iter();
         owners
@@ -172,17 +165,16 @@ fn one_or_more(value: &Value) -> Vec<&Value> {
 
 /// An id may be a number in one reply and a text in another.
 fn is_same_id(ids: &[&Value], owner: &Value) -> bool {
-    let text = |value: &Value| crate::domain::json::text(Some(value));
-    let owner = text(owner);
-    !owner.is_empty() && ids.iter().any(|id| text(id) == owner)
+    let owner = text(Some(owner));
+    !owner.is_empty() && ids.iter().any(|id| text(Some(id)) == owner)
 }
 
 /// The choices of a contact by name. Parts with the same name are joined, each choice once. If one
 /// of them failed, the others are still offered.
-fn enrichment(
+fn enrichment<'p>(
     crm: &CrmSession,
     contact: &Contact,
-    parts: Vec<(&str, Result<List<Value>, LookupError>)>,
+    parts: impl Iterator<Item = (&'p str, Result<List<Value>, LookupError>)>,
 ) -> Enrichment {
     let mut enrichment = Enrichment {
         info: contact.additional_info.clone(),
@@ -192,24 +184,21 @@ fn enrichment(
     for (name, choices) in parts {
         let offered = offered.entry(name).or_default();
         let choices = choices.map(|list| {
-            for choice in list.items {
-                let is_known = offered
-                    .iter()
-                    .any(|known| known["const"] == choice["const"]);
-                if !is_known {
-                    offered.push(choice);
-                }
-            }
-            List {
-                items: offered.clone(),
-                complete: list.complete,
-                full_page: list.full_page,
-                unasked: list.unasked,
-            }
+            add_new(offered, &list.items);
+            list.with(offered.clone())
         });
         enrichment.add(crm.log_throttle(), name, choices);
     }
     enrichment
+}
+
+fn add_new(offered: &mut Vec<Value>, choices: &[Value]) {
+    for choice in choices {
+        let is_same = |known: &Value| known["const"] == choice["const"];
+        if !offered.iter().any(is_same) {
+            offered.push(choice.clone());
+        }
+    }
 }
 
 impl DetailsRequest {
@@ -223,15 +212,12 @@ impl DetailsRequest {
 impl DetailsList {
     /// The choice of a row; `None` if it is dropped. One without `const` is left out later, and
     /// makes the details incomplete.
-    pub(super) fn choice(&self, scope: &Scope<'_>, row: &Value) -> Option<Value> {
-        if self
-            .drop
-            .as_ref()
-            .is_some_and(|rule| rule.drops(scope, row))
-        {
+    pub(super) fn choice(&self, scope: &SlotScope<'_>, row: &Value) -> Option<Value> {
+        let drops = |rule: &DropRule| rule.drops(scope, row);
+        if self.drop.as_ref().is_some_and(drops) {
             return None;
         }
-        let scope = Scope {
+        let scope = SlotScope {
             own: Some(row),
             ..*scope
         };
@@ -245,31 +231,33 @@ impl DetailsList {
 
     /// Whether "not found" may be about the record.
     fn names_record_in_path(&self) -> bool {
-        let before = self.request.before.iter().map(|before| &before.request);
-        let paths = before
-            .chain([&self.request])
-            .flat_map(|request| &request.path);
+        let paths = self.request.with_before().flat_map(|request| &request.path);
         let mut slots = paths.flat_map(Template::slots);
-        let each = self.request.each.iter().flat_map(|each| &each.values);
-        let mut each = each.flat_map(Template::slots);
-        let is_record = |slot: &Slot| matches!(slot.name, Name::Record(_));
-        let each_is_record = each.any(is_record);
-        slots.any(|slot| is_record(slot) || (each_is_record && matches!(slot.name, Name::For(_))))
+        slots.any(|slot| match slot.name {
+            Name::For(_) => self.is_for_each_record(),
+            _ => is_of_record(slot),
+        })
+    }
+
+    fn is_for_each_record(&self) -> bool {
+        let each = self.request.each_templates();
+        each.flat_map(Template::slots).any(is_of_record)
     }
 }
 
+fn is_of_record(slot: &TemplateSlot) -> bool {
+    matches!(slot.name, Name::Record(_))
+}
+
 impl DropRule {
-    fn drops(&self, scope: &Scope<'_>, row: &Value) -> bool {
-        let is_off = |setting: &String| {
-            !scope
-                .settings
-                .is_some_and(|settings| settings.is_on(setting))
-        };
-        self.unless_setting.as_ref().is_none_or(is_off)
-            && self
-                .at
-                .all(row, scope)
-                .into_iter()
-                .any(|found| self.values.contains(found))
+    fn drops(&self, scope: &SlotScope<'_>, row: &Value) -> bool {
+        let mut found = self.at.all(row, scope).into_iter();
+        self.applies(scope) && found.any(|found| self.values.contains(found))
+    }
+
+    /// Whether the user's setting leaves the rule on.
+    fn applies(&self, scope: &SlotScope<'_>) -> bool {
+        let setting = self.unless_setting.as_ref().zip(scope.settings);
+        setting.is_none_or(|(setting, settings)| !settings.is_on(setting))
     }
 }

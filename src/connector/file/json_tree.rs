@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use serde_json::{Number, Value};
 
-use super::tree::{Entry, Fault, Node, NodeValue, Place, below};
+use super::tree::{KeyValue, Node, NodeValue, Place, SpecFault, below};
 
 /// Reads JSON.
 ///
 /// # Errors
 /// One fault, where it stops being JSON.
-pub(super) fn of_json(source: &str) -> Result<Node, Vec<Fault>> {
+pub(super) fn of_json(source: &str) -> Result<Node, Vec<SpecFault>> {
     // Only sound JSON that is not nested too deeply is read below.
     if let Err(error) = serde_json::from_str::<Value>(source) {
         return Err(vec![fault(source, &error)]);
@@ -22,7 +22,7 @@ pub(super) fn of_json(source: &str) -> Result<Node, Vec<Fault>> {
 }
 
 /// What is wrong with JSON, and where.
-fn fault(source: &str, error: &serde_json::Error) -> Fault {
+fn fault(source: &str, error: &serde_json::Error) -> SpecFault {
     let words = error.to_string();
     let words = words.split(" at line ").next().unwrap_or_default();
     let lines = source.split_inclusive('\n');
@@ -34,7 +34,7 @@ fn fault(source: &str, error: &serde_json::Error) -> Fault {
     while !source.is_char_boundary(at) {
         at -= 1;
     }
-    Fault::at(at..at + 1, format!("is not JSON: {words}"))
+    SpecFault::at(at..at + 1, format!("is not JSON: {words}"))
 }
 
 /// Walks through sound JSON.
@@ -59,8 +59,8 @@ impl JsonReader<'_> {
         })
     }
 
-    fn members(&mut self, path: &str) -> Option<Vec<Entry>> {
-        let mut members: Vec<Entry> = Vec::new();
+    fn members(&mut self, path: &str) -> Option<Vec<KeyValue>> {
+        let mut members: Vec<KeyValue> = Vec::new();
         self.at += 1;
         while !self.ends_with(b'}')? {
             let start = self.at;
@@ -72,7 +72,7 @@ impl JsonReader<'_> {
             // Of equal keys the last one counts, as in JavaScript.
             members.retain(|member| member.key != key);
             let place = place(path, span);
-            members.push(Entry { key, place, node });
+            members.push(KeyValue { key, place, node });
         }
         Some(members)
     }
@@ -157,7 +157,7 @@ mod tests {
             NodeValue::Text(text) => text.as_str().into(),
             NodeValue::List(items) => items.iter().map(plain).collect(),
             NodeValue::Table(entries) => {
-                let member = |entry: &Entry| (entry.key.clone(), plain(&entry.node));
+                let member = |entry: &KeyValue| (entry.key.clone(), plain(&entry.node));
                 Value::Object(entries.iter().map(member).collect())
             }
         }

@@ -79,42 +79,46 @@ impl Language {
             Self::Sosl => term(value, pattern, &SOSL_RESERVED),
             Self::Lucene => term(value, pattern, &[]),
             Self::Quoted => Some(phrase(value, &[])),
-            Self::Freshdesk => {
-                let is_clean = !value.contains(['\'', '"', '\\']);
-                is_clean.then(|| format!("'{value}'"))
-            }
-            // ServiceNow evaluates a value that begins with javascript:.
-            Self::ServiceNow => {
-                let is_code = value.to_ascii_lowercase().contains("javascript:");
-                (!value.contains('^') && !is_code).then(|| value.to_owned())
-            }
-            Self::Plain => {
-                let is_plain = !value.contains([
-                    ';', ',', '*', '=', '<', '>', '!', '~', '\'', '"', '\\', '&', '|',
-                ]);
-                is_plain.then(|| value.to_owned())
-            }
+            Self::Freshdesk => unless(value.contains(['\'', '"', '\\']), format!("'{value}'")),
+            Self::ServiceNow => unless(begins_condition(value), value.to_owned()),
+            Self::Plain => unless(value.contains(PLAIN_RESERVED), value.to_owned()),
         }
     }
 
     /// The literal of a list.
     pub(super) fn list(self, values: &[String], pattern: Option<Pattern>) -> Option<String> {
-        let items: Option<Vec<String>> = values
-            .iter()
-            .map(|value| self.literal(value, pattern))
-            .collect();
-        let items = items.filter(|items| !items.is_empty())?;
+        let literals = values.iter().map(|value| self.literal(value, pattern));
+        let items: Vec<String> = literals.collect::<Option<_>>()?;
+        if items.is_empty() {
+            return None;
+        }
         match self {
             Self::Sosl => Some(items.join(" OR ")),
             Self::Lucene => Some(format!("({})", items.join(" OR "))),
             Self::ServiceNow => {
-                let is_clean = items.iter().all(|item| !item.contains(','));
-                is_clean.then(|| items.join(","))
+                let has_comma = items.iter().any(|item| item.contains(','));
+                unless(has_comma, items.join(","))
             }
             Self::Quoted | Self::Freshdesk | Self::Plain => None,
             _ => Some(format!("({})", items.join(", "))),
         }
     }
+}
+
+/// The literal, unless the value cannot be written safely.
+fn unless(is_unsafe: bool, literal: String) -> Option<String> {
+    (!is_unsafe).then_some(literal)
+}
+
+/// Characters that mean something in a condition without quotes.
+const PLAIN_RESERVED: [char; 13] = [
+    ';', ',', '*', '=', '<', '>', '!', '~', '\'', '"', '\\', '&', '|',
+];
+
+/// Whether ServiceNow would read a part of the value as a condition, or evaluate it as code.
+fn begins_condition(value: &str) -> bool {
+    let is_code = value.to_ascii_lowercase().contains("javascript:");
+    is_code || value.contains('^')
 }
 
 /// `'…'` with backslashes. In a pattern, `%` and `_` of the value are escaped as well.
@@ -133,12 +137,16 @@ fn doubled(value: &str, pattern: Option<Pattern>, special: &[char]) -> Option<St
     if pattern.is_some() && special.is_empty() && value.contains(['%', '_']) {
         return None;
     }
-    let escape = |c: char| match c {
+    let escape = |c| doubled_char(c, special);
+    Some(format!("'{}'", wildcards(value, pattern, '%', escape)))
+}
+
+fn doubled_char(c: char, special: &[char]) -> String {
+    match c {
         '\'' => "''".to_owned(),
         c if special.contains(&c) => format!("[{c}]"),
         c => c.to_string(),
-    };
-    Some(format!("'{}'", wildcards(value, pattern, '%', escape)))
+    }
 }
 
 /// Letters and digits bare, everything else as a phrase. Only a bare term can be a pattern.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use futures_util::future::join_all;
 
 use super::FileConnector;
-use super::fill::Scope;
+use super::fill::SlotScope;
 use super::plan::{BatchLimits, NumberUse, SearchRequest};
 use super::run::scope_of;
 use super::search::is_refused;
@@ -27,21 +27,17 @@ impl FileConnector {
         crm: &CrmSession,
         searches: &[NumberSearch<'_>],
     ) -> Result<Vec<GroupResult>, LookupError> {
-        let mut results: Vec<GroupResult> = searches
-            .iter()
-            .map(|_| GroupResult::Found(List::default()))
-            .collect();
         let (now, if_empty): (Vec<_>, Vec<_>) =
             self.chosen(crm).partition(|plan| !plan.only_if_empty);
         if now.is_empty() {
             // Whoever is asked for alone learns that nobody is asked.
             return Ok(searches.iter().map(|_| GroupResult::Alone).collect());
         }
-        let found = crm.all(now.into_iter().map(|plan| self.many(crm, plan, searches)));
-        for of_plan in found.await? {
-            for (so_far, more) in results.iter_mut().zip(of_plan) {
-                so_far.add(more);
-            }
+        let nothing = || GroupResult::Found(List::default());
+        let mut results: Vec<GroupResult> = searches.iter().map(|_| nothing()).collect();
+        let now = now.into_iter().map(|plan| self.many(crm, plan, searches));
+        for found in crm.all(now).await? {
+            add_all(&mut results, found);
         }
         for plan in if_empty {
             self.many_if_empty(crm, plan, searches, &mut results)
@@ -58,16 +54,11 @@ impl FileConnector {
         searches: &[NumberSearch<'_>],
         results: &mut [GroupResult],
     ) -> Result<(), LookupError> {
-        let places: Vec<usize> = (0..searches.len())
-            .filter(|place| results[*place].is_empty())
-            .collect();
-        let asked: Vec<NumberSearch<'_>> = places.iter().map(|place| searches[*place]).collect();
-        if asked.is_empty() {
-            return Ok(());
-        }
-        let found = self.many(crm, plan, &asked).await?;
-        for (place, more) in places.into_iter().zip(found) {
-            results[place].add(more);
+        let both = searches.iter().zip(results.iter_mut());
+        let empty = both.filter(|(_, result)| result.is_empty());
+        let (asked, results): (Vec<NumberSearch<'_>>, Vec<_>) = empty.unzip();
+        if !asked.is_empty() {
+            add_all(results, self.many(crm, plan, &asked).await?);
         }
         Ok(())
     }
@@ -81,22 +72,11 @@ impl FileConnector {
         searches: &[NumberSearch<'_>],
     ) -> Result<Vec<GroupResult>, LookupError> {
         let mut results: Vec<GroupResult> = searches.iter().map(|_| GroupResult::Alone).collect();
-        let mut todo: Vec<Range<usize>> = Vec::from([Range {
-            start: 0,
-            end: searches.len(),
-        }]);
-        let mut refused = 0;
+        let (mut todo, mut refused) = (vec![all_of(searches)], 0);
         while let Some(range) = todo.pop() {
-            let part = &searches[range.clone()];
-            let records = if plan.fits(crm, part) {
-                self.part(crm, plan, part).await
-            } else {
-                Err(TOO_MUCH)
-            };
-            match records {
-                Ok(records) => {
-                    let mapped = plan.mapped(records, part).await?;
-                    results.splice(range, mapped);
+            match self.part(crm, plan, &searches[range.clone()]).await {
+                Ok(found) => {
+                    results.splice(range, found);
                 }
                 // A single number is searched alone, where its failure is reported.
                 Err(error) if is_about_size(&error) => {
@@ -113,14 +93,31 @@ impl FileConnector {
         Ok(results)
     }
 
+    /// A search for a part of the numbers.
+    ///
+    /// # Errors
+    /// [`TOO_MUCH`] if they do not fit into a request.
     async fn part(
+        &self,
+        crm: &CrmSession,
+        plan: &SearchRequest,
+        part: &[NumberSearch<'_>],
+    ) -> Result<Vec<GroupResult>, LookupError> {
+        if !plan.fits(crm, part) {
+            return Err(TOO_MUCH);
+        }
+        let records = self.records(crm, plan, part).await?;
+        plan.mapped(records, part).await
+    }
+
+    async fn records(
         &self,
         crm: &CrmSession,
         plan: &SearchRequest,
         part: &[NumberSearch<'_>],
     ) -> Result<List<Record>, LookupError> {
         let numbers: Vec<&Variants> = part.iter().map(NumberSearch::variants).collect();
-        let scope = Scope {
+        let scope = SlotScope {
             numbers: &numbers,
             ..scope_of(crm)
         };
@@ -141,21 +138,29 @@ impl FileConnector {
     }
 }
 
+fn add_all<'r>(results: impl IntoIterator<Item = &'r mut GroupResult>, more: Vec<GroupResult>) {
+    let results = results.into_iter().zip(more);
+    results.for_each(|(so_far, more)| so_far.add(more));
+}
+
+fn all_of<T>(items: &[T]) -> Range<usize> {
+    0..items.len()
+}
+
 /// Refusals after which the rest of a group is searched one by one.
 const MOST_REFUSED: usize = 4;
 
 /// The halves of a range; none of a single number.
 fn halves(range: Range<usize>) -> Vec<Range<usize>> {
-    let middle = range.start + range.len() / 2;
-    if range.len() > 1 {
-        vec![range.start..middle, middle..range.end]
-    } else {
-        Vec::new()
+    if range.len() < 2 {
+        return Vec::new();
     }
+    let middle = range.start + range.len() / 2;
+    vec![range.start..middle, middle..range.end]
 }
 
 impl BatchLimits {
-    fn hold(self, plan: &SearchRequest, scope: &Scope<'_>, crm: &CrmSession) -> bool {
+    fn hold(self, plan: &SearchRequest, scope: &SlotScope<'_>, crm: &CrmSession) -> bool {
         let Some(request) = plan.request.render(scope) else {
             return true;
         };
@@ -172,7 +177,7 @@ impl SearchRequest {
             return false;
         };
         let numbers: Vec<&Variants> = part.iter().map(NumberSearch::variants).collect();
-        let scope = Scope {
+        let scope = SlotScope {
             numbers: &numbers,
             ..scope_of(crm)
         };
@@ -192,36 +197,41 @@ impl SearchRequest {
         records: List<Record>,
         part: &[NumberSearch<'_>],
     ) -> Result<Vec<GroupResult>, LookupError> {
-        let mut lists: Vec<List<Record>> = part.iter().map(|_| List::default()).collect();
-        let (mut share, mut any) = (CpuShare::begin(), false);
-        for record in &records.items {
-            for (list, search) in lists.iter_mut().zip(part) {
-                share.yield_if_used().await;
-                if search.is_in(&record.phones) {
-                    list.items.push(record.clone());
-                    any = true;
-                }
-            }
-        }
+        let lists = lists_of(&records.items, part).await;
+        let any = lists.iter().any(|list| !list.items.is_empty());
         if records.full_page && !any && self.is_exact {
             return Err(LookupError::CrmBadReply(BadReply::Filter));
         }
-        let lists_everybody = self.depends == NumberUse::Nothing;
-        // A record without phone fields may be anybody's.
-        let is_unclear = records.items.iter().any(|record| record.phones.is_empty());
-        let is_whole = records.complete
-            && !is_unclear
-            && !records.unasked
-            && (any || lists_everybody || !records.full_page);
-        let result = |list| {
-            if is_whole {
-                GroupResult::Found(list)
-            } else {
-                GroupResult::Alone
-            }
+        // Without a filter a full page shows nothing.
+        let is_filtered = any || self.depends == NumberUse::Nothing || !records.full_page;
+        let result = if is_filtered && is_whole(&records) {
+            GroupResult::Found
+        } else {
+            |_| GroupResult::Alone
         };
         Ok(lists.into_iter().map(result).collect())
     }
+}
+
+/// The records of each number, by their phone fields.
+async fn lists_of(records: &[Record], part: &[NumberSearch<'_>]) -> Vec<List<Record>> {
+    let mut lists: Vec<List<Record>> = part.iter().map(|_| List::default()).collect();
+    let mut share = CpuShare::begin();
+    for record in records {
+        for (list, search) in lists.iter_mut().zip(part) {
+            share.yield_if_used().await;
+            if search.is_in(&record.phones) {
+                list.items.push(record.clone());
+            }
+        }
+    }
+    lists
+}
+
+/// Whether nobody can be missing. A record without phone fields may be anybody's.
+fn is_whole(records: &List<Record>) -> bool {
+    let mut phones = records.items.iter().map(|record| &record.phones);
+    records.complete && !records.unasked && !phones.any(Vec::is_empty)
 }
 
 impl GroupResult {

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use super::group::GroupResult;
 use super::profile::Profile;
@@ -46,10 +47,10 @@ mod uses;
 
 pub(crate) use read::{Secrets, SpecKind, read_spec, secret_names};
 pub(crate) use schema::schema;
-pub(crate) use tree::Fault as SpecFault;
+pub(crate) use tree::SpecFault;
 
 use super::path::{NoNames, Path};
-use plan::Plan;
+use plan::{Plan, WhoAmIRequest};
 use run::scope_of;
 
 /// A connector that carries out a file.
@@ -100,17 +101,7 @@ impl Connector for FileConnector {
             return Ok(None);
         };
         let reply = crm.read(request).await?;
-        // Several accounts do not say which one the credential is for.
-        let id = |path: &Path| match path.all(&reply, &NoNames).as_slice() {
-            [id] => text(Some(id)),
-            _ => String::new(),
-        };
-        let account = plan.account.as_ref().map(id);
-        // Without the account that the file names, ids of two accounts could be equal.
-        if account.as_ref().is_some_and(String::is_empty) {
-            return Ok(None);
-        }
-        Ok(WhoAmI::new(id(&plan.user), account.unwrap_or_default()))
+        Ok(plan.identity(&reply))
     }
 
     async fn search(
@@ -134,5 +125,25 @@ impl Connector for FileConnector {
 
     async fn enrich(&self, crm: &CrmSession, contacts: &[Contact]) -> Vec<Enrichment> {
         self.load_details(crm, contacts).await
+    }
+}
+
+impl WhoAmIRequest {
+    /// Whose the credential is, if the reply says so.
+    fn identity(&self, reply: &Value) -> Option<WhoAmI> {
+        let account = self.account.as_ref().map(|path| only_id(path, reply));
+        // Without the account that the file names, ids of two accounts could be equal.
+        if account.as_ref().is_some_and(String::is_empty) {
+            return None;
+        }
+        WhoAmI::new(only_id(&self.user, reply), account.unwrap_or_default())
+    }
+}
+
+/// The id at a path. Several do not say which one the credential is for.
+fn only_id(path: &Path, reply: &Value) -> String {
+    match path.all(reply, &NoNames).as_slice() {
+        [id] => text(Some(id)),
+        _ => String::new(),
     }
 }

@@ -61,43 +61,65 @@ pub(super) enum Site<'a> {
 impl Name {
     /// Parses a name that exists at the site.
     pub(super) fn parse(source: &str, site: Site<'_>) -> Result<Self, SlotError> {
-        name_of(source, site)
+        match site.meant(Self::anywhere(source, site)?) {
+            Some(name) => Ok(name),
+            // In a record every other name is one of the record's own fields.
+            None if site == Site::Record => Self::own(source),
+            None => Err(unknown(source, site)),
+        }
+    }
+
+    /// The name, wherever it exists.
+    fn anywhere(source: &str, site: Site<'_>) -> Result<Self, SlotError> {
+        match Self::known(source, site)? {
+            Some(name) => Ok(name),
+            None => Self::own(source),
+        }
+    }
+
+    /// The name, if it begins as those of the language do.
+    fn known(source: &str, site: Site<'_>) -> Result<Option<Self>, SlotError> {
+        let Some((kind, rest)) = source.split_once('.') else {
+            return Ok(Self::word(source));
+        };
+        Ok(Some(match kind {
+            "number" => Self::Number(spelling(rest)?),
+            "numbers" => Self::Numbers(spelling(rest)?),
+            "record" => Self::Record(path(rest, source)?),
+            "records" => Self::Records(path(rest, source)?),
+            "setting" => Self::Setting(rest.to_owned()),
+            "for" => Self::For(rest.to_owned()),
+            "secret" => Self::Secret(rest.to_owned()),
+            "info" => {
+                let named = path(rest, source)?.split_first_key();
+                let (field, below) = named.ok_or_else(|| unknown(source, site))?;
+                Self::Info(field, below)
+            }
+            "host" if rest == "label" => Self::HostLabel,
+            _ => return Ok(None),
+        }))
+    }
+
+    fn word(word: &str) -> Option<Self> {
+        Some(match word {
+            "text" => Self::Text,
+            "texts" => Self::Texts,
+            "host" => Self::Host,
+            "credential" => Self::Credential,
+            "token" => Self::Token,
+            "header" => Self::Header,
+            _ => return None,
+        })
+    }
+
+    fn own(source: &str) -> Result<Self, SlotError> {
+        path(source, source).map(Self::Own)
     }
 }
 
-fn name_of(source: &str, site: Site<'_>) -> Result<Name, SlotError> {
-    let path =
-        |text: &str| Path::parse(text).map_err(|why| SlotError::Path(source.to_owned(), why));
-    let name = match source.split_once('.') {
-        Some(("number", view)) => Name::Number(spelling(view)?),
-        Some(("numbers", view)) => Name::Numbers(spelling(view)?),
-        Some(("record", below)) => Name::Record(path(below)?),
-        Some(("records", below)) => Name::Records(path(below)?),
-        Some(("setting", name)) => Name::Setting(name.to_owned()),
-        Some(("for", name)) => Name::For(name.to_owned()),
-        Some(("secret", name)) => Name::Secret(name.to_owned()),
-        Some(("info", below)) => {
-            let named = path(below)?.split_first_key();
-            let (field, below) = named.ok_or_else(|| unknown(source, site))?;
-            Name::Info(field, below)
-        }
-        Some(("host", "label")) => Name::HostLabel,
-        _ => match source {
-            "text" => Name::Text,
-            "texts" => Name::Texts,
-            "host" => Name::Host,
-            "credential" => Name::Credential,
-            "token" => Name::Token,
-            "header" => Name::Header,
-            _ => Name::Own(path(source)?),
-        },
-    };
-    // In a record every other name is one of the record's own fields.
-    match (site.has(&name), site) {
-        (Some(name), _) => Ok(name),
-        (None, Site::Record) => Ok(Name::Own(path(source)?)),
-        (None, _) => Err(unknown(source, site)),
-    }
+/// The path in a name; `source` is the whole name.
+fn path(text: &str, source: &str) -> Result<Path, SlotError> {
+    Path::parse(text).map_err(|why| SlotError::Path(source.to_owned(), why))
 }
 
 fn unknown(source: &str, site: Site<'_>) -> SlotError {
@@ -110,38 +132,32 @@ fn spelling(view: &str) -> Result<Spelling, SlotError> {
     known.ok_or_else(|| SlotError::Spelling(view.to_owned()))
 }
 
-impl Site<'_> {
+impl<'a> Site<'a> {
     /// The name as it is meant here, if it exists here.
-    fn has(self, name: &Name) -> Option<Name> {
-        let is_info = matches!(name, Name::Info(..) | Name::Host | Name::HostLabel);
-        let is_user = is_info || matches!(name, Name::Setting(_) | Name::For(_));
-        let before = |names: &[String]| match name {
-            Name::Own(path) if names.contains(&path.to_string()) => {
-                Some(Name::Before(path.to_string()))
-            }
-            _ => None,
-        };
-        let is_number = matches!(
-            name,
-            Name::Number(_) | Name::Numbers(_) | Name::Text | Name::Texts
-        );
-        let is_record = matches!(name, Name::Record(_) | Name::Records(_));
-        let exists = match self {
-            Self::Base => is_info,
-            Self::Auth => {
-                let is_secret = matches!(name, Name::Secret(_) | Name::Token);
-                is_info || is_secret || matches!(name, Name::Credential | Name::Header)
-            }
-            Self::Search(_) => is_user || is_number,
-            Self::Details(_) => is_user || is_number || is_record,
-            Self::WhoAmI => is_user,
-            Self::Record => matches!(name, Name::Setting(_) | Name::For(_) | Name::Own(_)),
-        };
+    fn meant(self, name: Name) -> Option<Name> {
+        let text = name.to_string();
+        if matches!(name, Name::Own(_)) && self.before().contains(&text) {
+            return Some(Name::Before(text));
+        }
+        self.has(&name).then_some(name)
+    }
+
+    /// The names that requests before take.
+    fn before(self) -> &'a [String] {
         match self {
-            Self::Search(names) | Self::Details(names) => {
-                before(names).or_else(|| exists.then(|| name.clone()))
-            }
-            _ => exists.then(|| name.clone()),
+            Self::Search(names) | Self::Details(names) => names,
+            Self::Base | Self::Auth | Self::WhoAmI | Self::Record => &[],
+        }
+    }
+
+    fn has(self, name: &Name) -> bool {
+        match self {
+            Self::Base => name.is_of_request(),
+            Self::Auth => name.is_of_request() || name.is_secret(),
+            Self::Search(_) => name.is_of_user() || name.is_number(),
+            Self::Details(_) => name.is_of_user() || name.is_number() || name.is_record(),
+            Self::WhoAmI => name.is_of_user(),
+            Self::Record => matches!(name, Name::Setting(_) | Name::For(_) | Name::Own(_)),
         }
     }
 
@@ -171,6 +187,51 @@ impl Name {
         )
     }
 
+    /// Whether it is a value that every call brings.
+    fn is_of_request(&self) -> bool {
+        matches!(self, Self::Info(..) | Self::Host | Self::HostLabel)
+    }
+
+    fn is_of_user(&self) -> bool {
+        self.is_of_request() || matches!(self, Self::Setting(_) | Self::For(_))
+    }
+
+    fn is_secret(&self) -> bool {
+        matches!(
+            self,
+            Self::Secret(_) | Self::Token | Self::Credential | Self::Header
+        )
+    }
+
+    /// Whether it is a value of the contacts whose details are loaded.
+    pub(super) fn is_record(&self) -> bool {
+        self.record_path().is_some()
+    }
+
+    /// The path in the records of those contacts.
+    pub(super) fn record_path(&self) -> Option<&Path> {
+        match self {
+            Self::Record(path) | Self::Records(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The name of a `for`.
+    pub(super) fn for_name(&self) -> Option<&str> {
+        match self {
+            Self::For(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The name of a secret.
+    pub(super) fn secret(&self) -> Option<&str> {
+        match self {
+            Self::Secret(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// Whether it speaks of the number that is looked up.
     pub(super) fn is_number(&self) -> bool {
         matches!(
@@ -182,25 +243,26 @@ impl Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(spelling) => write!(f, "number.{spelling}"),
-            Self::Numbers(spelling) => write!(f, "numbers.{spelling}"),
-            Self::Text => f.write_str("text"),
-            Self::Texts => f.write_str("texts"),
-            Self::Record(path) => write!(f, "record.{path}"),
-            Self::Records(path) => write!(f, "records.{path}"),
-            Self::Host => f.write_str("host"),
-            Self::HostLabel => f.write_str("host.label"),
-            Self::Setting(name) => write!(f, "setting.{name}"),
+        let (kind, rest): (&str, &dyn fmt::Display) = match self {
+            Self::Number(spelling) => ("number.", spelling),
+            Self::Numbers(spelling) => ("numbers.", spelling),
+            Self::Record(path) => ("record.", path),
+            Self::Records(path) => ("records.", path),
+            Self::Setting(name) => ("setting.", name),
             // The path was cut from the whole name.
-            Self::Info(_, path) => write!(f, "info.{path}"),
-            Self::For(name) => write!(f, "for.{name}"),
-            Self::Before(name) => f.write_str(name),
-            Self::Secret(name) => write!(f, "secret.{name}"),
-            Self::Token => f.write_str("token"),
-            Self::Credential => f.write_str("credential"),
-            Self::Header => f.write_str("header"),
-            Self::Own(path) => write!(f, "{path}"),
-        }
+            Self::Info(_, path) => ("info.", path),
+            Self::For(name) => ("for.", name),
+            Self::Secret(name) => ("secret.", name),
+            Self::Before(name) => ("", name),
+            Self::Own(path) => ("", path),
+            Self::Text => ("text", &""),
+            Self::Texts => ("texts", &""),
+            Self::Host => ("host", &""),
+            Self::HostLabel => ("host.label", &""),
+            Self::Token => ("token", &""),
+            Self::Credential => ("credential", &""),
+            Self::Header => ("header", &""),
+        };
+        write!(f, "{kind}{rest}")
     }
 }

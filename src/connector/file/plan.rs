@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::literal::Language;
 use super::proxy::ProxyRequest;
-use super::slot::{Slot, Template};
+use super::slot::{Template, TemplateSlot};
 use crate::connector::pages::Pager;
 use crate::connector::path::Path;
-use crate::connector::request::Method;
+use crate::connector::request::ReadMethod;
 use crate::connector::sheet::About;
 use crate::connector::success::ListForm;
 
@@ -31,7 +31,7 @@ pub(super) struct RequestPlan {
     /// The request in App Connect's form, which then counts instead of the method, path, query,
     /// headers and body below.
     pub(super) proxy: Option<Arc<ProxyRequest>>,
-    pub(super) method: Method,
+    pub(super) method: ReadMethod,
     /// The path's segments.
     pub(super) path: Vec<Template>,
     pub(super) query: Vec<(String, Argument)>,
@@ -49,10 +49,9 @@ pub(super) struct RequestPlan {
 impl RequestPlan {
     /// The form of the request's paths: `None` is a segment with a slot.
     pub(super) fn path_form(&self) -> Vec<Option<String>> {
-        let segment = |template: &Template| template.literal().map(str::to_owned);
         match &self.proxy {
             Some(proxy) => proxy.url.form(),
-            None => self.segments().iter().map(segment).collect(),
+            None => self.segments().iter().map(Template::fixed).collect(),
         }
     }
 
@@ -75,6 +74,15 @@ pub(super) enum Argument {
     One(Template),
     /// A repeated parameter.
     Many(Vec<Template>),
+}
+
+impl Argument {
+    pub(super) fn templates(&self) -> &[Template] {
+        match self {
+            Self::One(template) => std::slice::from_ref(template),
+            Self::Many(templates) => templates,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -122,6 +130,13 @@ pub(super) struct SearchRequest {
     pub(super) batch: Option<BatchLimits>,
     /// What the request depends on.
     pub(super) depends: NumberUse,
+}
+
+impl SearchRequest {
+    /// Whether one request is about all spellings.
+    pub(super) fn asks_once(&self) -> bool {
+        self.depends <= NumberUse::Lists
+    }
 }
 
 /// Which part of a number a request speaks of.
@@ -196,6 +211,21 @@ pub(super) enum DetailsSource {
     Request(Box<DetailsList>),
 }
 
+impl DetailsSource {
+    /// The request, if it is one.
+    pub(super) fn list(&self) -> Option<&DetailsList> {
+        match self {
+            Self::Request(list) => Some(list),
+            Self::Fixed(_) => None,
+        }
+    }
+
+    /// Whether the number of contacts does not change the number of calls.
+    pub(super) fn serves_several(&self) -> bool {
+        self.list().is_none_or(DetailsList::serves_several)
+    }
+}
+
 /// A request for choices.
 #[derive(Debug, Clone)]
 pub(super) struct DetailsList {
@@ -251,9 +281,14 @@ impl RequestPlan {
 }
 
 impl DetailsList {
-    /// Whether one request serves all contacts.
+    /// Whether one request names all contacts.
     pub(super) fn is_shared(&self) -> bool {
         self.owner.as_ref().is_some_and(|owner| owner.is_shared)
+    }
+
+    /// Whether one request serves all contacts.
+    pub(super) fn serves_several(&self) -> bool {
+        self.is_shared() || self.per_answer
     }
 }
 
@@ -274,8 +309,13 @@ pub(super) struct WhoAmIRequest {
 }
 
 impl RecordPlan {
-    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
-        let texts = [
+    pub(super) fn slots(&self) -> impl Iterator<Item = &TemplateSlot> {
+        let texts = self.texts().into_iter().flat_map(TextField::slots);
+        texts.chain(self.info.iter().flat_map(|(_, field)| field.slots()))
+    }
+
+    fn texts(&self) -> [&TextField; 8] {
+        [
             &self.id,
             &self.kind,
             &self.name,
@@ -284,20 +324,28 @@ impl RecordPlan {
             &self.email,
             &self.created,
             &self.last_activity,
-        ];
-        let texts = texts
-            .into_iter()
-            .flat_map(|field| field.0.iter().flat_map(Template::slots));
-        texts.chain(self.info.iter().flat_map(|(_, field)| field.slots()))
+        ]
+    }
+}
+
+impl TextField {
+    fn slots(&self) -> impl Iterator<Item = &TemplateSlot> {
+        self.0.iter().flat_map(Template::slots)
     }
 }
 
 impl ValueField {
-    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
-        let templates = self.0.iter().filter_map(|value| match value {
-            ValueTemplate::Text(template) => Some(template),
-            ValueTemplate::Literal(_) => None,
-        });
+    pub(super) fn slots(&self) -> impl Iterator<Item = &TemplateSlot> {
+        let templates = self.0.iter().filter_map(ValueTemplate::template);
         templates.flat_map(Template::slots)
+    }
+}
+
+impl ValueTemplate {
+    fn template(&self) -> Option<&Template> {
+        match self {
+            Self::Text(template) => Some(template),
+            Self::Literal(_) => None,
+        }
     }
 }

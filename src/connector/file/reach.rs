@@ -3,7 +3,7 @@
 use super::FileConnector;
 use super::name::Name;
 use super::plan::{
-    DetailsSource, RequestPlan, SearchRequest, TextField, ValueField, ValueTemplate,
+    DetailsList, RecordPlan, RequestPlan, SearchRequest, TextField, ValueField, ValueTemplate,
 };
 use super::slot::Template;
 use crate::connector::failures::failures;
@@ -14,51 +14,27 @@ use crate::connector::success::{ListForm, ListShape};
 
 /// Collects places.
 #[derive(Default)]
-struct Places(Vec<Reached>);
+struct ReachedPlaces(Vec<Reached>);
 
 impl FileConnector {
     /// Every place of a reply that the file reads.
     pub(super) fn reached_places(&self) -> Vec<Reached> {
-        let mut places = Places(failures());
+        let mut places = ReachedPlaces(failures());
         for search in &self.plan.searches {
             places.search(search, &self.plan.kept);
         }
-        for part in &self.plan.details {
-            let DetailsSource::Request(list) = &part.source else {
-                continue;
-            };
-            let row = places.request(&list.request);
-            for (name, field) in &list.choice {
-                let role = match name.as_str() {
-                    "const" => Role::Id,
-                    "status" => Role::Word,
-                    _ => Role::Text,
-                };
-                places.values(&row, field, role);
-            }
-            let owner = list.owner.iter().map(|owner| (&owner.of, Role::Id));
-            let dropped = list.drop.iter().map(|rule| (&rule.at, Role::Word));
-            owner
-                .chain(dropped)
-                .for_each(|(path, role)| places.add(&row, path, role));
-        }
+        let details = self.plan.details.iter();
+        details
+            .filter_map(|part| part.source.list())
+            .for_each(|list| places.details(list));
         if let Some(whoami) = &self.plan.whoami {
             places.request(&whoami.request);
-            for path in [Some(&whoami.user), whoami.account.as_ref()]
-                .into_iter()
-                .flatten()
-            {
-                places.add(&Row::whole(), path, Role::Id);
-            }
+            places.add_all(&Row::whole(), [&whoami.user], Role::Id);
+            places.add_all(&Row::whole(), &whoami.account, Role::Id);
         }
-        for path in self
-            .profile
-            .replies
-            .iter()
-            .flat_map(|rule| rule.sign.paths())
-        {
-            places.add(&Row::whole(), path, Role::Word);
-        }
+        let rules = self.profile.replies.iter();
+        let compared = rules.flat_map(|rule| rule.sign.paths());
+        places.add_all(&Row::whole(), compared, Role::Word);
         places.0
     }
 }
@@ -91,17 +67,37 @@ impl Row {
     }
 }
 
-impl Places {
+impl Row {
+    /// The steps to what stands below a row.
+    fn below(&self, mut below: Vec<ReachStep>) -> Vec<ReachStep> {
+        if self.is_table
+            && let Some(ReachStep::Key(column)) = below.first().cloned()
+        {
+            below[0] = ReachStep::Column(column);
+        }
+        self.steps.iter().cloned().chain(below).collect()
+    }
+}
+
+fn role_in_choice(name: &str) -> Role {
+    match name {
+        "const" => Role::Id,
+        "status" => Role::Word,
+        _ => Role::Text,
+    }
+}
+
+impl ReachedPlaces {
+    fn add_all<'p>(&mut self, row: &Row, paths: impl IntoIterator<Item = &'p Path>, role: Role) {
+        let paths = paths.into_iter();
+        paths.for_each(|path| self.add(row, path, role));
+    }
+
     fn add(&mut self, row: &Row, path: &Path, role: Role) {
-        for (n, mut below) in path.all_reached().into_iter().enumerate() {
-            if row.is_table
-                && let Some(ReachStep::Key(column)) = below.first().cloned()
-            {
-                below[0] = ReachStep::Column(column);
-            }
+        for (n, below) in path.all_reached().into_iter().enumerate() {
             // The members that [key=value] compares are words or names of fields.
             let role = if n == 0 { role } else { Role::Word };
-            let steps = row.steps.iter().cloned().chain(below).collect();
+            let steps = row.below(below);
             self.0.push(Reached { steps, role });
         }
     }
@@ -110,36 +106,35 @@ impl Places {
     fn request(&mut self, request: &RequestPlan) -> Row {
         for before in &request.before {
             self.request(&before.request);
-            for (_, path) in &before.take {
-                self.add(&Row::whole(), path, Role::Id);
-            }
+            let taken = before.take.iter().map(|(_, path)| path);
+            self.add_all(&Row::whole(), taken, Role::Id);
         }
-        let whole = Row::whole();
-        match &request.pager {
-            Some(Pager::Link { at }) => self.add(&whole, at, Role::Page),
-            Some(Pager::Cursor { at, more, .. }) => {
-                self.add(&whole, at, Role::Page);
-                if let Some(more) = more {
-                    self.add(&whole, more, Role::Word);
-                }
-            }
-            Some(Pager::Offset { count, .. } | Pager::Page { count, .. }) => {
-                let more = count.more.iter();
-                more.for_each(|more| self.add(&whole, more, Role::Word));
-            }
-            Some(Pager::LinkHeader) | None => {}
+        if let Some(pager) = &request.pager {
+            self.pager(pager);
         }
         Row::of(&request.list)
     }
 
+    fn pager(&mut self, pager: &Pager) {
+        let whole = Row::whole();
+        let (page, more) = match pager {
+            Pager::LinkHeader => (None, None),
+            Pager::Link { at } => (Some(at), None),
+            Pager::Cursor { at, more, .. } => (Some(at), more.as_ref()),
+            Pager::Offset { count, .. } | Pager::Page { count, .. } => (None, count.more.as_ref()),
+        };
+        self.add_all(&whole, page, Role::Page);
+        self.add_all(&whole, more, Role::Word);
+    }
+
     fn search(&mut self, search: &SearchRequest, kept: &[Path]) {
         let row = self.request(&search.request);
-        let phones = search.phones.iter().flatten();
-        phones.for_each(|path| self.add(&row, path, Role::Phone));
-        for path in kept {
-            self.add(&row, path, Role::Id);
-        }
-        let record = &search.record;
+        self.add_all(&row, search.phones.iter().flatten(), Role::Phone);
+        self.add_all(&row, kept, Role::Id);
+        self.record(&row, &search.record);
+    }
+
+    fn record(&mut self, row: &Row, record: &RecordPlan) {
         for (field, role) in [
             (&record.id, Role::Id),
             (&record.kind, Role::Word),
@@ -150,18 +145,28 @@ impl Places {
             (&record.created, Role::Time),
             (&record.last_activity, Role::Time),
         ] {
-            self.texts(&row, field, role);
+            self.texts(row, field, role);
         }
         for (_, field) in &record.info {
-            self.values(&row, field, Role::Text);
+            self.values(row, field, Role::Text);
         }
     }
 
+    fn details(&mut self, list: &DetailsList) {
+        let row = self.request(&list.request);
+        for (name, field) in &list.choice {
+            self.values(&row, field, role_in_choice(name));
+        }
+        let owner = list.owner.as_ref().map(|owner| &owner.of);
+        self.add_all(&row, owner, Role::Id);
+        let dropped = list.drop.as_ref().map(|rule| &rule.at);
+        self.add_all(&row, dropped, Role::Word);
+    }
+
     fn texts(&mut self, row: &Row, field: &TextField, role: Role) {
-        field
-            .0
-            .iter()
-            .for_each(|template| self.template(row, template, role));
+        for template in &field.0 {
+            self.template(row, template, role);
+        }
     }
 
     fn values(&mut self, row: &Row, field: &ValueField, role: Role) {

@@ -5,163 +5,148 @@
 //! is empty there is no request.
 
 use http::header::HeaderValue;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::fill::{Scope, scalar};
+use super::fill::{SlotScope, one_or_more, scalar};
 use super::literal::Language;
 use super::plan::{Argument, BatchLimits, BodyNode, BodyPlan, RequestPlan};
-use super::slot::{Slot, Template};
+use super::slot::{Template, TemplateSlot};
 use crate::connector::request::{Request, RequestBody};
 
 impl RequestPlan {
     /// The request for these values. `None` if a slot is empty.
-    pub(super) fn render(&self, scope: &Scope<'_>) -> Option<Request> {
+    pub(super) fn render(&self, scope: &SlotScope<'_>) -> Option<Request> {
         if let Some(proxy) = &self.proxy {
             return Some(proxy.render(scope).showing(self.fixed_segments()));
         }
-        let text = |template: &Template| scope.request_text(template, self.language);
-        // The path is encoded within its segment, whatever the value has in it.
-        let path: Option<Vec<String>> = self
-            .segments()
-            .iter()
-            .map(|segment| segment_text(scope, segment))
-            .collect();
-        let query = pairs(scope, &self.query, self.language)?;
+        let writer = Writer {
+            scope,
+            language: self.language,
+        };
+        let path = writer.path(self.segments())?;
+        let query = writer.pairs(&self.query)?;
         let body = match &self.body {
             None => None,
-            Some(BodyPlan::Json(node)) => {
-                Some(RequestBody::Json(json(scope, node, self.language)?))
-            }
-            Some(BodyPlan::Form(fields)) => {
-                Some(RequestBody::Form(pairs(scope, fields, self.language)?))
-            }
+            Some(body) => Some(writer.body(body)?),
         };
-        let mut request = Request::of(self.method, path?, query, body);
+        let mut request = Request::of(self.method, path, query, body);
         if self.ends_with_slash() {
             request = request.with_final_slash();
         }
         for (name, value) in &self.headers {
-            let value = HeaderValue::from_str(&text(value)?).ok()?;
-            request = request.with_header(name.clone(), value);
+            request = request.with_header(name.clone(), writer.header(value)?);
         }
         Some(request.showing(self.fixed_segments()))
     }
-}
 
-impl RequestPlan {
     /// The values of the longest list in the request.
-    pub(super) fn most_values(&self, scope: &Scope<'_>) -> usize {
-        let slots = self.slots().into_iter().filter(|slot| slot.name.is_list());
-        let counts = slots.map(|slot| {
-            match scope.value(&Slot {
-                each: false,
-                ..slot.clone()
-            }) {
-                Value::Array(items) => items.len(),
-                _ => 1,
-            }
-        });
+    pub(super) fn most_values(&self, scope: &SlotScope<'_>) -> usize {
+        let slots = self.slots().into_iter();
+        let lists = slots.filter(|slot| slot.name.is_list());
+        let counts = lists.map(|slot| one_or_more(&scope.value(slot)).len());
         counts.max().unwrap_or(0)
     }
 }
 
-/// A segment of the path. It is one segment, whatever the values are.
-fn segment_text(scope: &Scope<'_>, template: &Template) -> Option<String> {
-    use super::slot::Piece;
-    let mut joined = String::new();
-    for piece in &template.0 {
-        match piece {
-            Piece::Text(text) => joined.push_str(text),
-            Piece::Slot(slot) => {
-                let text = scalar(&scope.value(slot));
-                if text.is_empty() || text.contains(char::is_control) {
-                    return None;
-                }
-                joined.push_str(&text);
-            }
-        }
-    }
-    Some(joined)
-}
-
-fn pairs(
-    scope: &Scope<'_>,
-    arguments: &[(String, Argument)],
+/// Writes the parts of a request in its language. Nothing is written if a slot is empty.
+#[derive(Clone, Copy)]
+struct Writer<'s> {
+    scope: &'s SlotScope<'s>,
     language: Option<Language>,
-) -> Option<Vec<(String, String)>> {
-    let mut pairs = Vec::with_capacity(arguments.len());
-    for (name, argument) in arguments {
-        let templates = match argument {
-            Argument::One(template) => std::slice::from_ref(template),
-            Argument::Many(templates) => templates,
-        };
-        for template in templates {
-            match template.whole().map(|slot| scope.value(slot)) {
-                // A list in a whole slot is a repeated parameter.
-                Some(Value::Array(items)) if !has_pattern(template) => {
-                    pairs.extend(items.iter().map(|item| (name.clone(), scalar(item))));
-                }
-                _ => pairs.push((name.clone(), scope.request_text(template, language)?)),
-            }
+}
+
+impl Writer<'_> {
+    fn text(self, template: &Template) -> Option<String> {
+        self.scope.request_text(template, self.language)
+    }
+
+    /// The path is encoded within its segments, whatever the values have in them.
+    fn path(self, segments: &[Template]) -> Option<Vec<String>> {
+        let segments = segments.iter();
+        let texts = segments.map(|segment| self.scope.segment_text(segment));
+        texts.collect()
+    }
+
+    fn header(self, value: &Template) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.text(value)?).ok()
+    }
+
+    fn body(self, body: &BodyPlan) -> Option<RequestBody> {
+        match body {
+            BodyPlan::Json(node) => self.json(node).map(RequestBody::Json),
+            BodyPlan::Form(fields) => self.pairs(fields).map(RequestBody::Form),
         }
     }
-    Some(pairs)
-}
 
-fn has_pattern(template: &Template) -> bool {
-    template.whole().is_some_and(|slot| slot.pattern.is_some())
-}
-
-fn json(scope: &Scope<'_>, node: &BodyNode, language: Option<Language>) -> Option<Value> {
-    Some(match node {
-        BodyNode::Literal(value) => value.clone(),
-        BodyNode::Text(template) => match template.whole() {
-            Some(slot) if slot.pattern.is_none() => {
-                Some(scope.value(slot)).filter(|value| !value.is_null())?
+    /// Names and values of the arguments, repeated ones each on their own.
+    fn pairs(self, arguments: &[(String, Argument)]) -> Option<Vec<(String, String)>> {
+        let mut pairs = Vec::with_capacity(arguments.len());
+        for (name, argument) in arguments {
+            for template in argument.templates() {
+                let values = self.values(template)?.into_iter();
+                pairs.extend(values.map(|value| (name.clone(), value)));
             }
-            _ => scope.request_text(template, language)?.into(),
-        },
-        BodyNode::List(items) => {
-            let items: Option<Vec<Value>> = items
-                .iter()
-                .map(|item| json(scope, item, language))
-                .collect();
-            items?.into()
         }
-        BodyNode::Each(item) => each(scope, item, language)?,
-        BodyNode::Object(members) => {
-            let member = |(name, node): &(String, BodyNode)| {
-                Some((name.clone(), json(scope, node, language)?))
-            };
-            Value::Object(members.iter().map(member).collect::<Option<Map<_, _>>>()?)
+        Some(pairs)
+    }
+
+    /// The values of an argument. A list in a whole slot is a repeated parameter.
+    fn values(self, template: &Template) -> Option<Vec<String>> {
+        let plain = template.plain_slot().map(|slot| self.scope.value(slot));
+        match plain {
+            Some(Value::Array(items)) => Some(items.iter().map(scalar).collect()),
+            _ => Some(vec![self.text(template)?]),
         }
-    })
+    }
+
+    fn json(self, node: &BodyNode) -> Option<Value> {
+        match node {
+            BodyNode::Literal(value) => Some(value.clone()),
+            BodyNode::Text(template) => self.json_text(template),
+            BodyNode::List(items) => items.iter().map(|item| self.json(item)).collect(),
+            BodyNode::Each(item) => self.each(item),
+            BodyNode::Object(members) => members.iter().map(|it| self.member(it)).collect(),
+        }
+    }
+
+    fn member(self, (name, node): &(String, BodyNode)) -> Option<(String, Value)> {
+        Some((name.clone(), self.json(node)?))
+    }
+
+    /// A value that is one slot keeps its type.
+    fn json_text(self, template: &Template) -> Option<Value> {
+        match template.plain_slot() {
+            Some(slot) => not_null(self.scope.value(slot)),
+            None => self.text(template).map(Value::from),
+        }
+    }
+
+    /// The element for each value of its `each` slot.
+    fn each(self, item: &BodyNode) -> Option<Value> {
+        let values = not_null(self.scope.value(each_slot(item)?))?;
+        let values = one_or_more(&values).iter();
+        values.map(|value| self.element(item, value)).collect()
+    }
+
+    fn element(self, item: &BodyNode, value: &Value) -> Option<Value> {
+        let scope = SlotScope {
+            element: Some(value),
+            ..*self.scope
+        };
+        let writer = Writer {
+            scope: &scope,
+            language: self.language,
+        };
+        writer.json(item)
+    }
 }
 
-/// The element for each value of its `each` slot.
-fn each(scope: &Scope<'_>, item: &BodyNode, language: Option<Language>) -> Option<Value> {
-    let slot = each_slot(item)?;
-    let values = match scope.value(slot) {
-        Value::Null => return None,
-        Value::Array(values) => values,
-        value => vec![value],
-    };
-    let element = |value: &Value| {
-        let scope = Scope {
-            element: Some(value),
-            ..*scope
-        };
-        json(&scope, item, language)
-    };
-    values
-        .iter()
-        .map(element)
-        .collect::<Option<Vec<_>>>()
-        .map(Value::Array)
+fn not_null(value: Value) -> Option<Value> {
+    Some(value).filter(|value| !value.is_null())
 }
 
 /// The first `each` slot of a body, without those of lists that already repeat their element.
-pub(super) fn each_slot(node: &BodyNode) -> Option<&Slot> {
+pub(super) fn each_slot(node: &BodyNode) -> Option<&TemplateSlot> {
     match node {
         BodyNode::Literal(_) | BodyNode::Each(_) => None,
         BodyNode::Text(template) => template.slots().find(|slot| slot.each),
@@ -173,12 +158,10 @@ pub(super) fn each_slot(node: &BodyNode) -> Option<&Slot> {
 impl BatchLimits {
     /// Whether a request stays within the limits, by its longest text.
     pub(super) fn fit(self, request: &Request) -> bool {
-        let query = request
-            .query()
-            .iter()
-            .map(|(_, value)| value.chars().count());
+        let query = request.query().iter();
+        let lengths = query.map(|(_, value)| value.chars().count());
         let body = request.json().map_or(0, longest_text);
-        query.max().unwrap_or(0).max(body) <= self.text
+        lengths.max().unwrap_or(0).max(body) <= self.text
     }
 }
 

@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
-use super::fill::{Scope, scalar};
+use super::fill::{SlotScope, one_or_more, scalar};
 use super::plan::{BeforeRequest, EachValue, RequestPlan};
+use super::slot::Template;
 use crate::connector::CrmSession;
 use crate::connector::Event;
 use crate::connector::calls::Calls;
@@ -17,45 +18,51 @@ use crate::domain::LookupError;
 pub(super) const MOST_EACH: usize = 16;
 
 /// What scopes of one session have in common.
-pub(super) fn scope_of(crm: &CrmSession) -> Scope<'_> {
-    Scope {
+pub(super) fn scope_of(crm: &CrmSession) -> SlotScope<'_> {
+    SlotScope {
         host: crm.host(),
         user_id: crm.user_id(),
         platform: crm.platform(),
         credential: crm.shown_credential(),
         settings: Some(crm.settings()),
         info: Some(crm.info()),
-        ..Scope::default()
+        ..SlotScope::default()
     }
 }
 
 impl EachValue {
     /// The values of the `for`, each once, and one more than requests are made for.
-    pub(super) fn texts(&self, scope: &Scope<'_>) -> Vec<String> {
+    pub(super) fn texts(&self, scope: &SlotScope<'_>) -> Vec<String> {
         let mut texts: Vec<String> = Vec::new();
-        for template in &self.values {
-            let value = match (template.whole(), template.literal()) {
-                (Some(slot), _) => scope.value(slot),
-                (None, Some(text)) => text.into(),
-                (None, None) => scope.request_text(template, None).into(),
-            };
-            let items = match value {
-                Value::Array(items) => items,
-                value => vec![value],
-            };
-            for text in items.iter().map(scalar).filter(|text| !text.is_empty()) {
-                if !texts.contains(&text) && texts.len() <= MOST_EACH {
-                    texts.push(text);
-                }
+        for text in self
+            .values
+            .iter()
+            .flat_map(|value| each_texts(value, scope))
+        {
+            if !text.is_empty() && !texts.contains(&text) && texts.len() <= MOST_EACH {
+                texts.push(text);
             }
         }
         texts
     }
 }
 
+fn each_texts(template: &Template, scope: &SlotScope<'_>) -> Vec<String> {
+    let value = each_value(template, scope);
+    one_or_more(&value).iter().map(scalar).collect()
+}
+
+fn each_value(template: &Template, scope: &SlotScope<'_>) -> Value {
+    match template.whole() {
+        Some(slot) => scope.value(slot),
+        None if template.is_literal() => template.fixed().into(),
+        None => scope.request_text(template, None).into(),
+    }
+}
+
 impl RequestPlan {
     /// The values for which the request is made: those of its `for`, or one without a name.
-    pub(super) fn rounds(&self, scope: &Scope<'_>) -> Vec<Option<String>> {
+    pub(super) fn rounds(&self, scope: &SlotScope<'_>) -> Vec<Option<String>> {
         match &self.each {
             Some(each) => each.texts(scope).into_iter().map(Some).collect(),
             None => vec![None],
@@ -65,12 +72,12 @@ impl RequestPlan {
     /// The scope of one round.
     pub(super) fn in_round<'a>(
         &'a self,
-        scope: &Scope<'a>,
+        scope: &SlotScope<'a>,
         round: Option<&'a String>,
-    ) -> Scope<'a> {
-        let each = self.each.as_ref().zip(round);
-        Scope {
-            each: each.map(|(each, value)| (each.name.as_str(), value.as_str())),
+    ) -> SlotScope<'a> {
+        let name = self.each.as_ref().map(|each| each.name.as_str());
+        SlotScope {
+            each: name.zip(round.map(String::as_str)),
             ..*scope
         }
     }
@@ -84,29 +91,17 @@ impl RequestPlan {
     pub(super) async fn list(
         &self,
         calls: Calls<'_>,
-        scope: &Scope<'_>,
+        scope: &SlotScope<'_>,
     ) -> Result<List<Value>, LookupError> {
-        let (mut pages, mut complete) = (vec![Vec::new()], true);
-        for before in &self.before {
-            // Only the last one may have several pages.
-            let earlier = pages.pop().unwrap_or_default();
-            let so_far = Scope {
-                before: &earlier,
-                ..*scope
-            };
-            let taken = before.run(calls, &so_far).await?;
-            if taken.items.is_empty() {
-                return Ok(taken.with(Vec::new()));
-            }
-            complete &= taken.complete;
-            let items = taken.items.into_iter();
-            pages = items
-                .map(|page| earlier.iter().cloned().chain(page).collect())
-                .collect();
-        }
-        let mut lists = Vec::with_capacity(pages.len());
+        let mut lists = Vec::new();
+        let (pages, complete) = match self.taken_before(calls, scope).await? {
+            List {
+                items, complete, ..
+            } if !items.is_empty() => (items, complete),
+            nothing => return Ok(nothing.with(Vec::new())),
+        };
         for page in &pages {
-            let scope = Scope {
+            let scope = SlotScope {
                 before: page,
                 ..*scope
             };
@@ -121,35 +116,60 @@ impl RequestPlan {
     async fn list_with(
         &self,
         calls: Calls<'_>,
-        scope: &Scope<'_>,
+        scope: &SlotScope<'_>,
     ) -> Result<List<Value>, LookupError> {
         let Some(request) = self.render(scope) else {
             calls.show(|| self.not_asked(scope));
-            return Ok(unasked());
+            return Ok(List::unasked());
         };
         calls.list(request, &self.list, self.pager.as_ref()).await
+    }
+
+    /// What the requests before bring together, for each page of the last one. Without a page there
+    /// is nothing to ask.
+    async fn taken_before(
+        &self,
+        calls: Calls<'_>,
+        scope: &SlotScope<'_>,
+    ) -> Result<List<Taken>, LookupError> {
+        let mut pages = List {
+            items: vec![Vec::new()],
+            ..List::default()
+        };
+        for before in &self.before {
+            // Only the last one may have several pages.
+            let earlier = pages.items.pop().unwrap_or_default();
+            let so_far = SlotScope {
+                before: &earlier,
+                ..*scope
+            };
+            let taken = before.run(calls, &so_far).await?;
+            if taken.items.is_empty() {
+                return Ok(taken);
+            }
+            pages.complete &= taken.complete;
+            let with_earlier = |page| [earlier.clone(), page].concat();
+            pages.items = taken.items.into_iter().map(with_earlier).collect();
+        }
+        Ok(pages)
     }
 }
 
 impl RequestPlan {
     /// That the request is not made for these values.
-    fn not_asked<'e>(&self, scope: &Scope<'_>) -> Event<'e> {
-        let slots = self.slots().into_iter();
-        let empty = slots.filter(|slot| scope.value(slot).is_null());
-        let mut empty: Vec<String> = empty.map(|slot| slot.name.to_string()).collect();
-        empty.dedup();
+    fn not_asked<'e>(&self, scope: &SlotScope<'_>) -> Event<'e> {
         Event::NotAsked {
             request: self.title(),
-            empty,
+            empty: self.empty_slots(scope),
         }
     }
-}
 
-/// A list that nobody was asked for.
-pub(super) fn unasked<T>() -> List<T> {
-    List {
-        unasked: true,
-        ..List::default()
+    fn empty_slots(&self, scope: &SlotScope<'_>) -> Vec<String> {
+        let slots = self.slots().into_iter();
+        let empty = slots.filter(|slot| scope.value(slot).is_null());
+        let mut names: Vec<String> = empty.map(|slot| slot.name.to_string()).collect();
+        names.dedup();
+        names
     }
 }
 
@@ -158,10 +178,14 @@ type Taken = Vec<(String, Value)>;
 
 impl BeforeRequest {
     /// The values that it takes from each page of its reply. Without any there is nothing to ask.
-    async fn run(&self, calls: Calls<'_>, scope: &Scope<'_>) -> Result<List<Taken>, LookupError> {
+    async fn run(
+        &self,
+        calls: Calls<'_>,
+        scope: &SlotScope<'_>,
+    ) -> Result<List<Taken>, LookupError> {
         let Some(request) = self.request.render(scope) else {
             calls.show(|| self.request.not_asked(scope));
-            return Ok(unasked());
+            return Ok(List::unasked());
         };
         let mut pages = Vec::new();
         let take = |body: &mut Value| {
@@ -199,19 +223,19 @@ impl BeforeRequest {
 /// # Errors
 /// [`SHAPE`] if the list is not there: then it is unknown whether there are any.
 fn taken_value(body: &Value, path: &Path) -> Result<Value, LookupError> {
-    let (list, below) = path.split_at_each();
-    if below.is_some() && !matches!(list.strict(body), Ok(Some(Value::Array(_)))) {
-        return Err(SHAPE);
-    }
-    // Without a list the value's place must be there.
-    if below.is_none() && list.parent().strict(body).ok().flatten().is_none() {
+    if !is_place_there(body, path) {
         return Err(SHAPE);
     }
     let values = path.all(body, &NoNames);
     let values: Vec<Value> = values.into_iter().cloned().collect();
-    Ok(if values.is_empty() {
-        Value::Null
-    } else {
-        values.into()
-    })
+    Ok(Some(values).filter(|values| !values.is_empty()).into())
+}
+
+/// Whether the list of a path is there; without a list, whether the value's place is.
+fn is_place_there(body: &Value, path: &Path) -> bool {
+    let (list, below) = path.split_at_each();
+    if below.is_some() {
+        return matches!(list.strict(body), Ok(Some(Value::Array(_))));
+    }
+    matches!(list.parent().strict(body), Ok(Some(_)))
 }

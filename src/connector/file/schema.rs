@@ -3,7 +3,7 @@
 //! It is made of the lists of keys that the reader itself uses. What a value means, which names exist
 //! where, and which tables exclude each other only the reader knows.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::keys::{self, Key};
 use super::literal::Language;
@@ -18,83 +18,118 @@ pub(crate) fn schema() -> Value {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A connector file of contactd",
     });
-    let request = || [keys::REQUEST, keys::BEFORE];
-    let definitions = json!({
-        "about": table(&[keys::ABOUT]),
-        "crm": table(&[keys::CRM]),
-        "quota": table(&[keys::QUOTA]),
-        "quota_of_kind": table(&[keys::QUOTA_OF_KIND]),
-        "request": table(&[keys::REQUEST, keys::SEARCH, keys::DETAILS]),
-        "search": table(&[keys::REQUEST, keys::SEARCH]),
-        "details": table(&[keys::REQUEST, keys::DETAILS]),
-        "before": table(&request()),
-        "whoami": table(&[keys::REQUEST, keys::WHOAMI]),
-        "record": table(&[keys::RECORD]),
-        "pages": table(&[keys::PAGES]),
-        "batch": table(&[keys::BATCH]),
-        "rate": table(&[keys::RATE]),
-        "errors": table(&[keys::ERRORS]),
-        "auth": table(&[keys::AUTH]),
-    });
-    let mut whole = Map::new();
-    for part in [head, schema, json!({"definitions": definitions})] {
-        if let Value::Object(part) = part {
-            whole.extend(part);
-        }
-    }
-    Value::Object(whole)
+    let parts = [head, schema, json!({"definitions": definitions()})];
+    let members = parts.iter().filter_map(Value::as_object).flatten();
+    members
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+/// The tables below the file's own.
+fn definitions() -> Value {
+    let definitions: &[(&str, &[&[Key]])] = &[
+        ("about", &[keys::ABOUT]),
+        ("crm", &[keys::CRM]),
+        ("quota", &[keys::QUOTA]),
+        ("quota_of_kind", &[keys::QUOTA_OF_KIND]),
+        ("request", &[keys::REQUEST, keys::SEARCH, keys::DETAILS]),
+        ("search", &[keys::REQUEST, keys::SEARCH]),
+        ("details", &[keys::REQUEST, keys::DETAILS]),
+        ("before", &[keys::REQUEST, keys::BEFORE]),
+        ("whoami", &[keys::REQUEST, keys::WHOAMI]),
+        ("record", &[keys::RECORD]),
+        ("pages", &[keys::PAGES]),
+        ("batch", &[keys::BATCH]),
+        ("rate", &[keys::RATE]),
+        ("errors", &[keys::ERRORS]),
+        ("auth", &[keys::AUTH]),
+    ];
+    let tables = definitions.iter();
+    tables
+        .map(|(name, keys)| ((*name).to_owned(), table(keys)))
+        .collect()
 }
 
 /// A table that has only these keys.
 fn table(keys: &[&[Key]]) -> Value {
-    let mut properties = Map::new();
-    for (name, meaning) in keys.iter().flat_map(|keys| keys.iter()) {
-        let mut property = form(name);
-        property["description"] = (*meaning).into();
-        properties.insert((*name).to_owned(), property);
-    }
+    let properties = keys.iter().copied().flatten().map(property);
+    let properties: Value = properties.collect();
     json!({"type": "object", "properties": properties, "additionalProperties": false})
+}
+
+fn property((name, meaning): &Key) -> (String, Value) {
+    let mut property = form(name);
+    property["description"] = (*meaning).into();
+    ((*name).to_owned(), property)
 }
 
 /// The form of a key's value. A key means the same in every table.
 fn form(key: &str) -> Value {
-    let one = |table: &str| json!({"$ref": format!("#/definitions/{table}")});
-    // In draft-07 a reference hides what stands beside it.
-    let of = |table: &str| json!({"allOf": [one(table)]});
-    let words = |words: &[&str]| json!({"enum": words});
-    let text = json!({"type": "string"});
-    let texts = json!({"type": "array", "items": text});
-    let text_or_texts = json!({"anyOf": [text, texts]});
     match key {
         "format" => json!({"const": 1}),
-        "stop" => words(&["never"]),
-        "per_day" | "concurrent" | "burst" | "values" | "size" => {
-            json!({"type": "integer", "minimum": 1})
+        "stop" => one_of(&["never"]),
+        "language" => one_of(&Language::ALL.map(|(name, _)| name)),
+        "shape" => one_of(&ListShape::ALL.map(|(name, _)| name)),
+        "means" => one_of(&CLASSES.map(|(name, _)| name)),
+        "per_day" | "concurrent" | "burst" | "values" | "size" => count(),
+        "first" | "rate_limit" => of_type("integer"),
+        "only_if_empty" | "optional" | "exact" | "number" | "not_json" => of_type("boolean"),
+        "spellings" | "built_from" | "scopes" | "unverified" | "gaps" | "hosts" => texts(),
+        "searches" | "auth_header" | "phones" | "where_present" | "where_absent" => {
+            any_of(&[of_type("string"), texts()])
         }
-        "first" | "rate_limit" => json!({"type": "integer"}),
-        "spellings" | "built_from" | "scopes" | "unverified" | "gaps" | "hosts" => texts,
-        "searches" | "auth_header" | "phones" | "where_present" | "where_absent" => text_or_texts,
-        "about" | "crm" | "request" | "auth" | "whoami" | "quota" => of(key),
-        "search" => json!({"anyOf": [
-            {"type": "array", "items": one("search")}, one("quota_of_kind")]}),
-        "details" | "errors" | "before" => json!({"type": "array", "items": one(key)}),
-        "record" => of("record"),
-        "other" => of("quota_of_kind"),
-        // A number of calls in a quota, a table of headers at the top.
-        "rate" => json!({"anyOf": [{"type": "integer", "minimum": 1}, one("rate")]}),
-        "pages" => json!({"anyOf": [one("pages"), {"const": false}]}),
-        "batch" => json!({"anyOf": [{"type": "integer", "minimum": 1}, one("batch")]}),
+        "choices" => list_of(&of_type("object")),
         "query" | "headers" | "form" | "body" | "for" | "take" | "choice" | "drop" | "info"
-        | "header" | "if_among" | "where" | "where_not" => json!({"type": "object"}),
-        "choices" => json!({"type": "array", "items": {"type": "object"}}),
-        "only_if_empty" | "optional" | "exact" | "number" | "not_json" => {
-            json!({"type": "boolean"})
-        }
-        "language" => words(&Language::ALL.map(|(name, _)| name)),
-        "shape" => words(&ListShape::ALL.map(|(name, _)| name)),
-        "means" => words(&CLASSES.map(|(name, _)| name)),
+        | "header" | "if_among" | "where" | "where_not" => of_type("object"),
+        _ => form_of_table(key),
+    }
+}
+
+/// The form of a value that is one of the tables; of any other key, anything.
+fn form_of_table(key: &str) -> Value {
+    match key {
+        "about" | "crm" | "request" | "auth" | "whoami" | "quota" | "record" => described(key),
+        "other" => described("quota_of_kind"),
+        "details" | "errors" | "before" => list_of(&reference(key)),
+        "search" => any_of(&[list_of(&reference(key)), reference("quota_of_kind")]),
+        // A number of calls in a quota, a table of headers at the top.
+        "rate" | "batch" => any_of(&[count(), reference(key)]),
+        "pages" => any_of(&[reference(key), json!({"const": false})]),
         _ => json!({}),
     }
+}
+
+fn of_type(name: &str) -> Value {
+    json!({"type": name})
+}
+
+fn count() -> Value {
+    json!({"type": "integer", "minimum": 1})
+}
+
+fn texts() -> Value {
+    list_of(&of_type("string"))
+}
+
+fn list_of(form: &Value) -> Value {
+    json!({"type": "array", "items": form})
+}
+
+fn one_of(words: &[&str]) -> Value {
+    json!({"enum": words})
+}
+
+fn any_of(forms: &[Value]) -> Value {
+    json!({"anyOf": forms})
+}
+
+fn reference(table: &str) -> Value {
+    json!({"$ref": format!("#/definitions/{table}")})
+}
+
+/// A reference beside a description: in draft-07 it would hide what stands beside it.
+fn described(table: &str) -> Value {
+    json!({"allOf": [reference(table)]})
 }
 
 #[cfg(test)]

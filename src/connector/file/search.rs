@@ -4,12 +4,13 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::FileConnector;
-use super::fill::Scope;
+use super::fill::SlotScope;
 use super::plan::{NumberUse, SearchRequest};
-use super::run::{MOST_EACH, scope_of, unasked};
+use super::run::{MOST_EACH, scope_of};
+use crate::connector::calls::Calls;
 use crate::connector::path::Path;
 use crate::connector::record::{List, Record, joined};
-use crate::connector::success::ListShape;
+use crate::connector::success::{ListShape, SHAPE};
 use crate::connector::{CrmSession, NumberSearch, refusals};
 use crate::domain::error::BadReply;
 use crate::domain::json::from_value;
@@ -24,7 +25,7 @@ impl FileConnector {
         search: NumberSearch<'_>,
     ) -> Result<List<Record>, LookupError> {
         let numbers = [search.variants()];
-        let scope = Scope {
+        let scope = SlotScope {
             numbers: &numbers,
             at: search.variant(),
             formats: search.formats(),
@@ -33,18 +34,15 @@ impl FileConnector {
         let is_party = |phones: &[String]| search.is_in(phones);
         let mut chosen = self.chosen(crm).peekable();
         if chosen.peek().is_none() {
-            return Ok(unasked());
+            return Ok(List::unasked());
         }
         let due = chosen.filter(|plan| is_due(plan, &search));
         let (now, if_empty): (Vec<_>, Vec<_>) = due.partition(|plan| !plan.only_if_empty);
-        let searches = now
-            .into_iter()
-            .map(|plan| self.run(crm, plan, &scope, &is_party));
-        let mut found = joined(crm.all(searches).await?);
-        // A record with other numbers only will be dropped, so it counts as none.
-        let may_be_party = |record: &Record| record.phones.is_empty() || is_party(&record.phones);
+        let now = now.into_iter();
+        let now = now.map(|plan| self.run(crm, plan, &scope, &is_party));
+        let mut found = joined(crm.all(now).await?);
         for plan in if_empty {
-            if found.items.iter().any(may_be_party) {
+            if may_have_party(&found, &is_party) {
                 break;
             }
             let more = self.run(crm, plan, &scope, &is_party).await?;
@@ -69,7 +67,7 @@ impl FileConnector {
         extension: Extension,
     ) -> Result<List<Record>, LookupError> {
         let digits = extension.to_string();
-        let scope = Scope {
+        let scope = SlotScope {
             extension: Some(&digits),
             ..scope_of(crm)
         };
@@ -83,7 +81,7 @@ impl FileConnector {
         &self,
         crm: &CrmSession,
         plan: &SearchRequest,
-        scope: &Scope<'_>,
+        scope: &SlotScope<'_>,
         is_party: &(impl Fn(&[String]) -> bool + Sync),
     ) -> Result<List<Record>, LookupError> {
         let rounds = plan.request.rounds(scope);
@@ -101,7 +99,7 @@ impl FileConnector {
         &self,
         crm: &CrmSession,
         plan: &SearchRequest,
-        scope: &Scope<'_>,
+        scope: &SlotScope<'_>,
         is_party: &(impl Fn(&[String]) -> bool + Sync),
     ) -> Result<List<Record>, LookupError> {
         let mut records = self.read(crm, plan, scope, is_refused).await?;
@@ -115,16 +113,10 @@ impl FileConnector {
         &self,
         crm: &CrmSession,
         plan: &SearchRequest,
-        scope: &Scope<'_>,
+        scope: &SlotScope<'_>,
         is_left_out: fn(&LookupError) -> bool,
     ) -> Result<List<Record>, LookupError> {
-        // A refusal may be about one value of a `for`.
-        let value = scope.each.map(|(_, value)| value);
-        let calls = match &plan.optional {
-            Some(name) => crm.optional_search(name, value),
-            None => crm.search(),
-        };
-        let list = match plan.request.list(calls, scope).await {
+        let list = match plan.request.list(plan.calls(crm, scope), scope).await {
             Ok(list) => list,
             Err(error) if plan.optional.is_some() && is_left_out(&error) => {
                 return Ok(List::default());
@@ -132,17 +124,20 @@ impl FileConnector {
             Err(error) => return Err(error),
         };
         if !plan.has_columns(&list.items) {
-            return Err(LookupError::CrmBadReply(BadReply::Shape));
+            return Err(SHAPE);
         }
         let mut records = list
             .read(|item| plan.record(scope, item, &self.plan.kept))
             .await;
-        // Whoever is found by a phone field has one. The CRM may ignore a filter.
-        if plan.is_exact && plan.phones.is_some() {
-            records.items.retain(|record| !record.phones.is_empty());
-        }
+        plan.drop_without_phones(&mut records);
         Ok(records)
     }
+}
+
+/// Whether a record may be the party: one with other numbers only will be dropped.
+fn may_have_party(found: &List<Record>, is_party: &impl Fn(&[String]) -> bool) -> bool {
+    let mut records = found.items.iter();
+    records.any(|record| record.phones.is_empty() || is_party(&record.phones))
 }
 
 /// A refusal for good. An unknown field is 400 in many CRMs.
@@ -160,6 +155,22 @@ fn is_due(plan: &SearchRequest, search: &NumberSearch<'_>) -> bool {
 }
 
 impl SearchRequest {
+    /// Its calls. A refusal may be about one value of a `for`.
+    fn calls<'a>(&'a self, crm: &'a CrmSession, scope: &SlotScope<'a>) -> Calls<'a> {
+        let value = scope.each.map(|(_, value)| value);
+        match &self.optional {
+            Some(name) => crm.optional_search(name, value),
+            None => crm.search(),
+        }
+    }
+
+    /// Whoever is found by a phone field has one. The CRM may ignore a filter.
+    fn drop_without_phones(&self, records: &mut List<Record>) {
+        if self.is_exact && self.phones.is_some() {
+            records.items.retain(|record| !record.phones.is_empty());
+        }
+    }
+
     /// Whether the user's settings choose this search, or choose nothing.
     fn is_chosen(&self, settings: &Settings) -> bool {
         let Some((name, word)) = &self.if_among else {
@@ -185,12 +196,14 @@ impl SearchRequest {
 
     /// Whether a table has a column with phone numbers. Without it nobody would seem to be there.
     fn has_columns(&self, rows: &[Value]) -> bool {
-        if self.request.list.shape != ListShape::Table {
-            return true;
+        let row = rows.iter().find(|row| row.is_object());
+        match row {
+            Some(row) if self.request.list.shape == ListShape::Table => self.has_phone_in(row),
+            _ => true,
         }
-        let Some(row) = rows.iter().find(|row| row.is_object()) else {
-            return true;
-        };
+    }
+
+    fn has_phone_in(&self, row: &Value) -> bool {
         let phones = self.phones.iter().flatten();
         let mut columns = phones.filter_map(Path::split_first_key);
         columns.any(|(column, _)| row.get(&column).is_some())

@@ -3,37 +3,32 @@
 use super::FileConnector;
 use super::name::Name;
 use super::plan::{
-    DetailsList, DetailsRequest, DetailsSource, EachValue, NumberUse, RequestPlan, SearchRequest,
+    DetailsList, DetailsRequest, EachValue, NumberUse, RequestPlan, SearchRequest, WhoAmIRequest,
 };
 use super::run::MOST_EACH;
-use super::slot::Template;
 use crate::connector::profile::StopRule;
-use crate::connector::sheet::{CONTACTS, Calls, MANY, PAGES, RequestSheet, Sheet};
+use crate::connector::sheet::{CONTACTS, CallCount, MANY, PAGES, RequestSheet, Sheet};
 use crate::domain::Spelling;
 
 impl FileConnector {
     /// What the connector is and what it costs.
     pub(super) fn cost_sheet(&self) -> Sheet {
-        let details = self.plan.details.iter().filter_map(DetailsRequest::sheet);
-        let searches = self
-            .plan
-            .searches
-            .iter()
-            .map(|plan| self.search_sheet(plan));
-        let whoami = self.plan.whoami.iter().map(|plan| RequestSheet {
-            purpose: "whoami".to_owned(),
-            title: plan.request.title(),
-            calls: Calls::just(1),
-            notes: vec!["once for each new credential".to_owned()],
-        });
         Sheet {
             about: self.plan.about.clone(),
-            requests: searches.chain(details).chain(whoami).collect(),
+            requests: self.request_sheets(),
             one: self.cost_of_one(),
             many: self.cost_of_many(),
             secrets: self.secrets.clone(),
             ..Sheet::of(&self.profile)
         }
+    }
+
+    fn request_sheets(&self) -> Vec<RequestSheet> {
+        let searches = self.plan.searches.iter();
+        let searches = searches.map(|plan| self.search_sheet(plan));
+        let details = self.plan.details.iter().filter_map(DetailsRequest::sheet);
+        let whoami = self.plan.whoami.iter().map(WhoAmIRequest::sheet);
+        searches.chain(details).chain(whoami).collect()
     }
 
     /// Spellings without the user's own formats.
@@ -43,54 +38,30 @@ impl FileConnector {
     }
 
     /// How often a search runs in one look-up: at least if the first spelling finds a contact.
-    fn runs(&self, plan: &SearchRequest) -> Calls {
-        let stops = self.profile.stop != StopRule::Never;
-        let all = match plan.depends {
+    fn runs(&self, plan: &SearchRequest) -> CallCount {
+        let most = match plan.depends {
             NumberUse::Text => self.spellings(),
             NumberUse::Nothing | NumberUse::Lists | NumberUse::Number => 1,
         };
-        Calls {
-            least: match (plan.only_if_empty, stops) {
-                (true, _) => 0,
-                (false, true) => 1,
-                (false, false) => all,
-            },
-            most: all,
-        }
+        let least = match self.profile.stop {
+            _ if plan.only_if_empty => 0,
+            StopRule::Never => most,
+            _ => 1,
+        };
+        CallCount { least, most }
     }
 
     fn search_sheet(&self, plan: &SearchRequest) -> RequestSheet {
-        let mut notes = plan.request.notes();
         let runs = self.runs(plan);
+        let mut notes = plan.request.notes();
         if runs.most > 1 {
             notes.push(format!("for each of {} spellings", runs.most));
         }
-        if self.profile.spellings.contains(&Spelling::Formats) && plan.depends == NumberUse::Text {
+        let asks_by_format = self.profile.spellings.contains(&Spelling::Formats);
+        if asks_by_format && plan.depends == NumberUse::Text {
             notes.push("and for each format of the user".to_owned());
         }
-        for (is_so, note) in [
-            (
-                plan.only_if_empty,
-                "only if the searches above it find nobody",
-            ),
-            (
-                plan.optional.is_some(),
-                "left out if the CRM refuses it for good",
-            ),
-            (plan.depends == NumberUse::Nothing, "lists everybody"),
-            (
-                plan.phones.is_none(),
-                "shows no phone field: its contacts are unverified",
-            ),
-        ] {
-            if is_so {
-                notes.push(note.to_owned());
-            }
-        }
-        let chosen = plan.if_among.iter();
-        notes.extend(chosen.map(|(setting, word)| {
-            format!("only if the setting {setting} has \"{word}\", or nothing")
-        }));
+        notes.extend(plan.facts());
         RequestSheet {
             purpose: "search".to_owned(),
             title: plan.request.title(),
@@ -99,13 +70,11 @@ impl FileConnector {
         }
     }
 
-    fn cost_of_one(&self) -> Calls {
+    fn cost_of_one(&self) -> CallCount {
         let searches = self.plan.searches.iter();
-        let found = searches.map(|plan| plan.request.calls().times(self.runs(plan)));
-        let found = found.fold(Calls::default(), Calls::plus);
-        let details = self.plan.details.iter();
-        let details = details.map(|part| part.sheet().map_or(Calls::default(), |it| it.calls));
-        let mut all = details.fold(found, Calls::plus);
+        let searches = searches.map(|plan| plan.request.calls().times(self.runs(plan)));
+        let details = self.plan.details.iter().filter_map(DetailsRequest::sheet);
+        let mut all = sum(searches.chain(details.map(|sheet| sheet.calls)));
         all.least = all.least.min(self.cost_of_nobody());
         all
     }
@@ -118,28 +87,26 @@ impl FileConnector {
     }
 
     /// Calls of the searches for many numbers, each list on one page.
-    fn cost_of_many(&self) -> Calls {
+    fn cost_of_many(&self) -> CallCount {
         let group = count(self.profile.numbers_at_once.get());
         let searches = self.plan.searches.iter();
         if group == 1 {
-            let calls = searches.map(|plan| plan.request.first_pages().times(self.runs(plan)));
-            let one = calls.fold(Calls::default(), Calls::plus);
-            return one.times(Calls::just(MANY));
+            let one = searches.map(|plan| plan.request.first_pages().times(self.runs(plan)));
+            return sum(one).times(CallCount::just(MANY));
         }
-        let calls = searches.map(|plan| {
+        sum(searches.map(|plan| {
             let full = self.requests_for(plan, group);
             let rest = self.requests_for(plan, MANY % group);
             let requests = (MANY / group) * full + rest;
-            plan.request.first_pages().times(Calls::just(requests))
-        });
-        calls.fold(Calls::default(), Calls::plus)
+            plan.request.first_pages().times(CallCount::just(requests))
+        }))
     }
 
     /// How many requests a group of numbers takes: it is halved until the lists fit.
     fn requests_for(&self, plan: &SearchRequest, numbers: u32) -> u32 {
         let most = plan.batch.map_or(1, |batch| count(batch.values));
-        let is_all = |name: &Name| matches!(name, Name::Texts);
-        let asks_all = plan.request.slots().iter().any(|slot| is_all(&slot.name));
+        let slots = plan.request.slots();
+        let asks_all = slots.iter().any(|slot| slot.name == Name::Texts);
         let each = if asks_all { self.spellings() } else { 1 };
         if numbers == 0 {
             0
@@ -152,16 +119,54 @@ impl FileConnector {
     }
 }
 
+fn sum(calls: impl Iterator<Item = CallCount>) -> CallCount {
+    calls.fold(CallCount::default(), CallCount::plus)
+}
+
+impl SearchRequest {
+    /// What else a person should know of it.
+    fn facts(&self) -> impl Iterator<Item = String> {
+        let facts = [
+            (
+                self.only_if_empty,
+                "only if the searches above it find nobody",
+            ),
+            (
+                self.optional.is_some(),
+                "left out if the CRM refuses it for good",
+            ),
+            (self.depends == NumberUse::Nothing, "lists everybody"),
+            (
+                self.phones.is_none(),
+                "shows no phone field: its contacts are unverified",
+            ),
+        ];
+        let so = facts.into_iter().filter(|(is_so, _)| *is_so);
+        let chosen = self.if_among.iter().map(|(setting, word)| {
+            format!("only if the setting {setting} has \"{word}\", or nothing")
+        });
+        so.map(|(_, note)| note.to_owned()).chain(chosen)
+    }
+}
+
+impl WhoAmIRequest {
+    fn sheet(&self) -> RequestSheet {
+        RequestSheet {
+            purpose: "whoami".to_owned(),
+            title: self.request.title(),
+            calls: CallCount::just(1),
+            notes: vec!["once for each new credential".to_owned()],
+        }
+    }
+}
+
 impl DetailsRequest {
     /// `None` if no call is needed.
     fn sheet(&self) -> Option<RequestSheet> {
-        let DetailsSource::Request(list) = &self.source else {
-            return None;
-        };
+        let list = self.source.list()?;
         let mut notes = list.request.notes();
-        let is_shared = list.is_shared() || list.per_answer;
         let mut calls = list.request.calls();
-        if !is_shared {
+        if !list.serves_several() {
             notes.push(format!("for each contact, {CONTACTS} at most"));
             calls.most = calls.most.saturating_mul(CONTACTS);
         }
@@ -185,49 +190,50 @@ impl DetailsRequest {
 impl DetailsList {
     /// Whether the request is not made for some records: what it needs is not their id.
     fn depends_on_record(&self) -> bool {
-        let is_id = |path: &str| path.eq_ignore_ascii_case("id");
-        self.request.slots().iter().any(|slot| match &slot.name {
-            Name::Record(path) | Name::Records(path) => !is_id(&path.to_string()),
-            _ => false,
-        })
+        let slots = self.request.slots().into_iter();
+        let mut paths = slots.filter_map(|slot| slot.name.record_path());
+        paths.any(|path| !path.to_string().eq_ignore_ascii_case("id"))
     }
 }
 
 impl RequestPlan {
     /// Calls of one run: each value of its `for`, its pages, and the requests before.
-    fn calls(&self) -> Calls {
+    fn calls(&self) -> CallCount {
         let before = self.before.iter().map(|before| before.request.pages());
         // The last one alone may have several pages, and the request is made for each.
-        let pages_before = before.clone().next_back().unwrap_or(Calls::just(1));
-        let before = before.fold(Calls::default(), Calls::plus);
+        let pages_before = before.clone().next_back().unwrap_or(CallCount::just(1));
+        let before = before.fold(CallCount::default(), CallCount::plus);
         let own = self.pages().times(pages_before);
         own.plus(before).times(self.values())
     }
 
-    fn pages(&self) -> Calls {
-        Calls {
+    fn pages(&self) -> CallCount {
+        CallCount {
             least: 1,
             most: if self.pager.is_some() { PAGES } else { 1 },
         }
     }
 
     /// Calls of one run if every list has one page.
-    fn first_pages(&self) -> Calls {
-        let before = Calls::just(count(self.before.len()));
-        Calls::just(1).plus(before).times(self.values())
+    fn first_pages(&self) -> CallCount {
+        let before = CallCount::just(count(self.before.len()));
+        CallCount::just(1).plus(before).times(self.values())
     }
 
-    fn values(&self) -> Calls {
-        self.each.as_ref().map_or(Calls::just(1), EachValue::count)
+    fn values(&self) -> CallCount {
+        self.each
+            .as_ref()
+            .map_or(CallCount::just(1), EachValue::count)
     }
 
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if let Some(each) = &self.each {
             let values = each.count();
-            notes.push(match values.most {
-                most if most == values.least => format!("for each of {most} values"),
-                most => format!("for each of {} to {most} values", values.least),
+            notes.push(if values.least == values.most {
+                format!("for each of {} values", values.most)
+            } else {
+                format!("for each of {} to {} values", values.least, values.most)
             });
         }
         if self.pager.is_some() {
@@ -242,18 +248,13 @@ impl RequestPlan {
 
 impl EachValue {
     /// How many values there are.
-    fn count(&self) -> Calls {
-        let (fixed, open): (Vec<&Template>, Vec<_>) = self
-            .values
-            .iter()
-            .partition(|value| value.literal().is_some());
-        Calls {
-            least: count(fixed.len()),
-            most: count(if open.is_empty() {
-                fixed.len()
-            } else {
-                MOST_EACH
-            }),
+    fn count(&self) -> CallCount {
+        let values = self.values.iter();
+        let fixed = values.filter(|value| value.is_literal()).count();
+        let are_all = fixed == self.values.len();
+        CallCount {
+            least: count(fixed),
+            most: count(if are_all { fixed } else { MOST_EACH }),
         }
     }
 }

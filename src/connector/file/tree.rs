@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 
-use serde_json::Number;
+use serde_json::{Number, Value};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeFloat, DeInteger, DeString, DeTable, DeValue};
 
 /// The largest connector file, in bytes.
 pub(super) const MAX_FILE: usize = 64 * 1024;
@@ -30,12 +30,50 @@ pub(super) enum NodeValue {
     Text(String),
     List(Vec<Node>),
     /// In the order of the file.
-    Table(Vec<Entry>),
+    Table(Vec<KeyValue>),
+}
+
+impl NodeValue {
+    /// The value as JSON, if it is neither a list nor a table.
+    pub(super) fn scalar(&self) -> Option<Value> {
+        match self {
+            Self::Null => Some(Value::Null),
+            Self::Bool(on) => Some((*on).into()),
+            Self::Number(number) => Some(number.clone().into()),
+            Self::Text(text) => Some(text.as_str().into()),
+            Self::List(_) | Self::Table(_) => None,
+        }
+    }
+
+    /// Whether it is neither null nor an empty text.
+    pub(super) fn says_something(&self) -> bool {
+        match self {
+            Self::Null => false,
+            Self::Text(text) => !text.is_empty(),
+            _ => true,
+        }
+    }
+
+    /// The text, if it is one.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value, if it is a whole number that is not negative.
+    pub(super) fn whole_number(&self) -> Option<u64> {
+        match self {
+            Self::Number(number) => number.as_u64(),
+            _ => None,
+        }
+    }
 }
 
 /// A key and its value.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct KeyValue {
     pub(super) key: String,
     /// The place of the key itself.
     pub(super) place: Place,
@@ -51,14 +89,18 @@ pub(super) struct Place {
     pub(super) span: Option<Range<usize>>,
 }
 
+impl Place {
+    /// A place whose bytes are not known.
+    fn of(path: String) -> Self {
+        Self { path, span: None }
+    }
+}
+
 impl Node {
     /// A table without entries, for what a file leaves out.
     pub(super) fn empty_table(path: &str) -> Self {
         Self {
-            place: Place {
-                path: path.to_owned(),
-                span: None,
-            },
+            place: Place::of(path.to_owned()),
             value: NodeValue::Table(Vec::new()),
         }
     }
@@ -66,7 +108,7 @@ impl Node {
 
 /// Something wrong in a connector file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct SpecFault {
     place: Place,
     message: String,
     /// The key that a misspelt one stands for.
@@ -75,7 +117,7 @@ pub(crate) struct Fault {
 
 /// The faults of a file, in the order in which they were found.
 #[derive(Debug, Default)]
-pub(super) struct Faults(RefCell<Vec<Fault>>);
+pub(super) struct Faults(RefCell<Vec<SpecFault>>);
 
 impl Faults {
     /// Adds a fault, unless it was found before.
@@ -90,7 +132,7 @@ impl Faults {
         message: impl Into<String>,
         meant: Option<&'static str>,
     ) {
-        let fault = Fault {
+        let fault = SpecFault {
             place: place.clone(),
             message: message.into(),
             meant,
@@ -106,16 +148,16 @@ impl Faults {
     }
 
     /// The faults in the order of the file. What a table lacks because of another fault is none.
-    pub(super) fn sorted(self) -> Vec<Fault> {
+    pub(super) fn sorted(self) -> Vec<SpecFault> {
         let all = self.0.into_inner();
-        let is_own = |fault: &&Fault| !all.iter().any(|other| fault.follows_from(other));
-        let mut faults: Vec<Fault> = all.iter().filter(is_own).cloned().collect();
+        let is_own = |fault: &&SpecFault| !all.iter().any(|other| fault.follows_from(other));
+        let mut faults: Vec<SpecFault> = all.iter().filter(is_own).cloned().collect();
         faults.sort_by_key(|fault| fault.place.span.as_ref().map_or(0, |span| span.start));
         faults
     }
 }
 
-impl Fault {
+impl SpecFault {
     /// A fault of the whole file.
     pub(crate) fn of_file(message: impl Into<String>) -> Self {
         Self {
@@ -181,24 +223,24 @@ impl Fault {
         let (Some(span), Some((number, column))) = (&self.place.span, self.position(source)) else {
             return self.to_string();
         };
-        let column = column - 1;
-        let text = source.lines().nth(number - 1).unwrap_or("");
-        let rest = text.chars().count().saturating_sub(column);
-        let width = source
-            .get(span.clone())
-            .and_then(|part| part.lines().next())
-            .map_or(1, |part| part.chars().count());
-        let carets = "^".repeat(width.min(rest).max(1));
+        let line = source.lines().nth(number - 1).unwrap_or("");
+        let indent = " ".repeat(column - 1);
+        let carets = "^".repeat(width_of(span, source, line.chars().count() + 1 - column));
         let margin = " ".repeat(number.to_string().len());
         format!(
-            "line {number}, column {}: {self}\n{margin} |\n{number} | {text}\n{margin} | {}{carets}",
-            column + 1,
-            " ".repeat(column)
+            "line {number}, column {column}: {self}\n{margin} |\n{number} | {line}\n{margin} | {indent}{carets}"
         )
     }
 }
 
-impl fmt::Display for Fault {
+/// How many characters of its first line a span has: at least one, and `most` at most.
+fn width_of(span: &Range<usize>, source: &str, most: usize) -> usize {
+    let part = source.get(span.clone()).unwrap_or_default();
+    let first_line = part.lines().next().unwrap_or_default();
+    first_line.chars().count().min(most).max(1)
+}
+
+impl fmt::Display for SpecFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.place.path.is_empty() {
             f.write_str(&self.message)
@@ -212,44 +254,48 @@ impl fmt::Display for Fault {
 ///
 /// # Errors
 /// Every fault of the syntax.
-pub(super) fn of_toml(source: &str) -> Result<Node, Vec<Fault>> {
+pub(super) fn of_toml(source: &str) -> Result<Node, Vec<SpecFault>> {
     let (table, errors) = DeTable::parse_recoverable(source);
     if errors.is_empty() {
-        let whole = Place {
-            path: String::new(),
-            span: None,
-        };
-        return Ok(table_node(whole, table.get_ref()));
+        return Ok(table_node(Place::default(), table.get_ref()));
     }
-    let fault = |error: toml::de::Error| Fault {
-        place: Place {
-            path: String::new(),
-            span: error.span(),
-        },
-        message: error.message().to_owned(),
-        meant: None,
-    };
-    Err(errors.into_iter().map(fault).collect())
+    Err(errors.into_iter().map(SpecFault::from).collect())
+}
+
+impl From<toml::de::Error> for SpecFault {
+    fn from(error: toml::de::Error) -> Self {
+        Self {
+            place: Place {
+                path: String::new(),
+                span: error.span(),
+            },
+            message: error.message().to_owned(),
+            meant: None,
+        }
+    }
 }
 
 fn table_node(place: Place, table: &DeTable<'_>) -> Node {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
-    let entries = entries.into_iter().map(|(key, value)| {
-        let name = key.get_ref().to_string();
-        let path = below(&place.path, &name);
-        Entry {
-            key: name,
-            place: Place {
-                path: path.clone(),
-                span: Some(key.span()),
-            },
-            node: toml_node(path, value),
-        }
-    });
+    let entries = entries.into_iter();
+    let entries = entries.map(|(key, value)| toml_entry(&place.path, key, value));
     Node {
         value: NodeValue::Table(entries.collect()),
         place,
+    }
+}
+
+fn toml_entry(path: &str, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> KeyValue {
+    let name = key.get_ref().to_string();
+    let path = below(path, &name);
+    KeyValue {
+        key: name,
+        place: Place {
+            path: path.clone(),
+            span: Some(key.span()),
+        },
+        node: toml_node(path, value),
     }
 }
 
@@ -261,24 +307,35 @@ fn toml_node(path: String, value: &Spanned<DeValue<'_>>) -> Node {
     let value = match value.get_ref() {
         DeValue::String(text) => NodeValue::Text(text.to_string()),
         DeValue::Boolean(on) => NodeValue::Bool(*on),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(NodeValue::Null, |number| NodeValue::Number(number.into())),
-        DeValue::Float(number) => number
-            .as_str()
-            .parse()
-            .ok()
-            .and_then(Number::from_f64)
-            .map_or(NodeValue::Null, NodeValue::Number),
+        DeValue::Integer(number) => integer(number),
+        DeValue::Float(number) => float(number),
         DeValue::Datetime(time) => NodeValue::Text(time.to_string()),
-        DeValue::Array(items) => {
-            let item = |(n, item): (usize, &Spanned<DeValue<'_>>)| {
-                toml_node(format!("{}[{n}]", place.path), item)
-            };
-            NodeValue::List(items.iter().enumerate().map(item).collect())
-        }
+        DeValue::Array(items) => list(&place.path, items.iter(), toml_node),
         DeValue::Table(table) => return table_node(place, table),
     };
     Node { place, value }
+}
+
+/// A number that JSON cannot have is null, which no key takes.
+fn integer(number: &DeInteger<'_>) -> NodeValue {
+    let number = i64::from_str_radix(number.as_str(), number.radix());
+    number.map_or(NodeValue::Null, |number| NodeValue::Number(number.into()))
+}
+
+fn float(number: &DeFloat<'_>) -> NodeValue {
+    let number = number.as_str().parse().ok().and_then(Number::from_f64);
+    number.map_or(NodeValue::Null, NodeValue::Number)
+}
+
+/// A list whose elements are known by their position.
+fn list<T>(
+    path: &str,
+    items: impl Iterator<Item = T>,
+    node: impl Fn(String, T) -> Node,
+) -> NodeValue {
+    let nodes = items.enumerate();
+    let nodes = nodes.map(|(n, item)| node(format!("{path}[{n}]"), item));
+    NodeValue::List(nodes.collect())
 }
 
 pub(super) fn below(path: &str, key: &str) -> String {

@@ -28,8 +28,9 @@ pub(super) fn fold(text: &str) -> Cow<'_, str> {
 fn entity(text: &str) -> Option<&str> {
     const LONGEST: usize = 8;
     let (name, after) = text.strip_prefix('&')?.split_once(';')?;
-    let named = |c: char| c.is_ascii_alphanumeric() || c == '#';
-    (!name.is_empty() && name.len() <= LONGEST && name.chars().all(named)).then_some(after)
+    let mut chars = name.chars();
+    let is_name = chars.all(|c| c.is_ascii_alphanumeric() || c == '#');
+    (is_name && (1..=LONGEST).contains(&name.len())).then_some(after)
 }
 
 fn folded_char(c: char) -> Option<char> {

@@ -46,17 +46,18 @@ pub fn parse_remote(
 /// The extension in the text besides the number, if there is one.
 #[must_use]
 pub(crate) fn extension_asked(text: &str) -> Option<Extension> {
-    let plain = text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'+');
-    if plain || text.len() > MAX_SPELLING {
+    let mut bytes = text.bytes();
+    let is_plain = bytes.all(|byte| byte.is_ascii_digit() || byte == b'+');
+    if is_plain || text.len() > MAX_SPELLING {
         return None;
     }
-    let text = fold(text);
-    let sent = Sent::read(&text);
-    pieces(&sent.user)
-        .into_iter()
-        .find_map(|piece| piece.extension)
+    extension_in(&fold(text))
+}
+
+fn extension_in(text: &str) -> Option<Extension> {
+    let sent = Sent::read(text);
+    let mut pieces = pieces(&sent.user).into_iter();
+    pieces.find_map(|piece| piece.extension)
 }
 
 /// A SIP address (RFC 3261, name-addr and addr-spec), or a text alone.

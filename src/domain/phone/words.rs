@@ -167,9 +167,8 @@ impl HouseWords {
 
 /// "+266696687", or the digits alone unless they are a number somewhere.
 pub(super) fn is_keypad_word(text: &str) -> bool {
-    let (plus, digits) = text
-        .strip_prefix('+')
-        .map_or((false, text), |digits| (true, digits));
+    let plus = text.starts_with('+');
+    let digits = text.strip_prefix('+').unwrap_or(text);
     // (737) 874-2833 is in Texas, and other words may be numbers too. Nine digits that begin with
     // 26 hardly are.
     KEYPAD.contains(&digits) && (plus || digits == KEYPAD[0])

@@ -12,6 +12,12 @@ use super::calls::{
 use crate::support::TestDaemon;
 
 const JSON: &str = "application/json";
+const SERVICE: &str = "/contactd.v1.ContactService";
+
+/// Headers of refusals.
+const NONE: (&str, &str) = ("", "");
+const GET_OR_POST: (&str, &str) = ("allow", "GET, POST");
+const TYPES: (&str, &str) = ("accept-post", "application/json, application/proto");
 
 #[tokio::test]
 async fn a_body_that_is_no_request_is_refused_with_the_path_of_its_fault() {
@@ -96,91 +102,35 @@ async fn other_paths_methods_types_and_encodings_are_refused_as_http_does() {
         let port = Port::new(daemon.grpc, version);
         let body = question().to_string();
         let post = |path: &str, media: &str| port.post(path, media, body.clone());
-        for (request, status, header, value) in [
-            (post("/", JSON), 404, "", ""),
-            (post("/v1/names", JSON), 404, "", ""),
-            (
-                post("/contactd.v1.ContactService/findContact", JSON),
-                404,
-                "",
-                "",
-            ),
-            (post("/contactd.v1.ContactService/", JSON), 404, "", ""),
-            (
-                post("/contactd.v1.ContactService/FindContact/x", JSON),
-                404,
-                "",
-                "",
-            ),
-            (port.get("/favicon.ico"), 404, "", ""),
+        let with = |name: &str, value: &str| post(FIND, JSON).header(name, value);
+        for (request, status, (header, value)) in [
+            (post("/", JSON), 404, NONE),
+            (post("/v1/names", JSON), 404, NONE),
+            (post(&format!("{SERVICE}/findContact"), JSON), 404, NONE),
+            (post(&format!("{SERVICE}/"), JSON), 404, NONE),
+            (post(&format!("{SERVICE}/FindContact/x"), JSON), 404, NONE),
+            (port.get("/favicon.ico"), 404, NONE),
             (
                 port.client.put(format!("{}{FIND}", port.url)),
                 405,
-                "allow",
-                "GET, POST",
+                GET_OR_POST,
             ),
             (
                 port.client.head(format!("{}{FIND}", port.url)),
                 405,
-                "allow",
-                "GET, POST",
+                GET_OR_POST,
             ),
-            (port.get(PREFETCH), 405, "allow", "POST"),
-            (
-                post(FIND, "text/plain"),
-                415,
-                "accept-post",
-                "application/json, application/proto",
-            ),
-            (
-                post(FIND, "application/connect+json"),
-                415,
-                "accept-post",
-                "application/json, application/proto",
-            ),
-            (
-                post(FIND, "application/jsonx"),
-                415,
-                "accept-post",
-                "application/json, application/proto",
-            ),
-            (
-                post(FIND, JSON).header("content-encoding", "gzip"),
-                501,
-                "",
-                "",
-            ),
-            (
-                post(FIND, JSON).header("connect-protocol-version", "2"),
-                400,
-                "",
-                "",
-            ),
-            (
-                post(FIND, JSON).header("origin", "https://example.com"),
-                403,
-                "",
-                "",
-            ),
-            (
-                post(FIND, JSON).header("sec-fetch-site", "cross-site"),
-                403,
-                "",
-                "",
-            ),
-            (
-                post(FIND, JSON).header("sec-fetch-site", "none"),
-                200,
-                "",
-                "",
-            ),
-            (
-                post(FIND, JSON).header("content-encoding", "identity"),
-                200,
-                "",
-                "",
-            ),
-            (post(FIND, "Application/JSON; charset=utf-8"), 200, "", ""),
+            (port.get(PREFETCH), 405, ("allow", "POST")),
+            (post(FIND, "text/plain"), 415, TYPES),
+            (post(FIND, "application/connect+json"), 415, TYPES),
+            (post(FIND, "application/jsonx"), 415, TYPES),
+            (with("content-encoding", "gzip"), 501, NONE),
+            (with("connect-protocol-version", "2"), 400, NONE),
+            (with("origin", "https://example.com"), 403, NONE),
+            (with("sec-fetch-site", "cross-site"), 403, NONE),
+            (with("sec-fetch-site", "none"), 200, NONE),
+            (with("content-encoding", "identity"), 200, NONE),
+            (post(FIND, "Application/JSON; charset=utf-8"), 200, NONE),
         ] {
             let shown = format!("{version:?} {request:?}");
             let answer = Answer::to(request).await;

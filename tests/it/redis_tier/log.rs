@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contactd::cache::{Event, InvalidationLog, LogReader};
+use contactd::cache::{InvalidationLog, LogReader, ReplicaEvent};
 use contactd::clock::sleep;
 use contactd::domain::{AuthTag, SharedTime, UserTag};
 
@@ -26,7 +26,7 @@ async fn two(server: &RedisServer) -> [(InvalidationLog, LogReader); 2] {
     replicas
 }
 
-async fn events(reader: &mut LogReader) -> Vec<Event> {
+async fn events(reader: &mut LogReader) -> Vec<ReplicaEvent> {
     reader.poll().await.unwrap().events
 }
 
@@ -39,11 +39,11 @@ async fn a_replica_gets_what_others_publish_once_and_in_order() {
         .names()
         .party(key("u", 1).user(), party(1));
     let published = [
-        Event::InvalidateNumber(key("u", 1).user(), hash),
-        Event::InvalidateUser(user(2)),
-        Event::Revoke(AuthTag::from_bytes([4; 16])),
-        Event::Replaced(key("u", 1).slot(), SharedTime(7)),
-        Event::ReplacedMany(user(5), SharedTime(8)),
+        ReplicaEvent::InvalidateNumber(key("u", 1).user(), hash),
+        ReplicaEvent::InvalidateUser(user(2)),
+        ReplicaEvent::Revoke(AuthTag::from_bytes([4; 16])),
+        ReplicaEvent::Replaced(key("u", 1).slot(), SharedTime(7)),
+        ReplicaEvent::ReplacedMany(user(5), SharedTime(8)),
     ];
     for event in published {
         one.publish(event).await.unwrap();
@@ -60,8 +60,13 @@ async fn a_replica_gets_what_others_publish_once_and_in_order() {
         "Redis' own time: {polled:?}"
     );
     assert_eq!(events(&mut own).await, [], "its own are not repeated to it");
-    one.publish(Event::InvalidateUser(user(5))).await.unwrap();
-    assert_eq!(events(&mut other).await, [Event::InvalidateUser(user(5))]);
+    one.publish(ReplicaEvent::InvalidateUser(user(5)))
+        .await
+        .unwrap();
+    assert_eq!(
+        events(&mut other).await,
+        [ReplicaEvent::InvalidateUser(user(5))]
+    );
 }
 
 #[tokio::test]
@@ -69,11 +74,18 @@ async fn a_replica_gets_what_others_publish_once_and_in_order() {
 async fn a_reader_begins_at_the_end() {
     let server = RedisServer::start().await;
     let [(one, _), _] = two(&server).await;
-    one.publish(Event::InvalidateUser(user(1))).await.unwrap();
+    one.publish(ReplicaEvent::InvalidateUser(user(1)))
+        .await
+        .unwrap();
     let mut late = InvalidationLog::new(link_to(&server.url())).reader();
     assert_eq!(events(&mut late).await, []);
-    one.publish(Event::InvalidateUser(user(2))).await.unwrap();
-    assert_eq!(events(&mut late).await, [Event::InvalidateUser(user(2))]);
+    one.publish(ReplicaEvent::InvalidateUser(user(2)))
+        .await
+        .unwrap();
+    assert_eq!(
+        events(&mut late).await,
+        [ReplicaEvent::InvalidateUser(user(2))]
+    );
 }
 
 #[tokio::test]
@@ -82,27 +94,33 @@ async fn many_events_come_in_batches_and_a_reader_too_far_behind_learns_it() {
     let server = RedisServer::start().await;
     let [(one, _), (_, mut other)] = two(&server).await;
     for n in 0..2_500_u32 {
-        one.publish(Event::InvalidateUser(user(u8::try_from(n % 250).unwrap())))
-            .await
-            .unwrap();
+        one.publish(ReplicaEvent::InvalidateUser(user(
+            u8::try_from(n % 250).unwrap(),
+        )))
+        .await
+        .unwrap();
     }
     let mut read = Vec::new();
     while read.len() < 2_500 {
         let batch = events(&mut other).await;
-        assert!(!batch.is_empty() && !batch.contains(&Event::Lost));
+        assert!(!batch.is_empty() && !batch.contains(&ReplicaEvent::Lost));
         read.extend(batch);
     }
     assert_eq!(events(&mut other).await, []);
 
     for n in 0..20 {
-        one.publish(Event::InvalidateUser(user(n))).await.unwrap();
+        one.publish(ReplicaEvent::InvalidateUser(user(n)))
+            .await
+            .unwrap();
     }
     server.run::<()>(&["XTRIM", "contactd:{log}:s", "MAXLEN", "5"]);
-    assert_eq!(events(&mut other).await, [Event::Lost]);
-    one.publish(Event::InvalidateUser(user(9))).await.unwrap();
+    assert_eq!(events(&mut other).await, [ReplicaEvent::Lost]);
+    one.publish(ReplicaEvent::InvalidateUser(user(9)))
+        .await
+        .unwrap();
     assert_eq!(
         events(&mut other).await,
-        [Event::InvalidateUser(user(9))],
+        [ReplicaEvent::InvalidateUser(user(9))],
         "and goes on"
     );
 }
@@ -114,10 +132,17 @@ async fn a_flushed_or_evicted_log_is_noticed() {
     let [(one, _), (_, mut other)] = two(&server).await;
     for (n, gone) in (0..).zip(["everything", "contactd:{log}:s", "contactd:{log}:h"]) {
         for before in [true, false] {
-            one.publish(Event::InvalidateUser(user(n))).await.unwrap();
-            assert_eq!(events(&mut other).await, [Event::InvalidateUser(user(n))]);
+            one.publish(ReplicaEvent::InvalidateUser(user(n)))
+                .await
+                .unwrap();
+            assert_eq!(
+                events(&mut other).await,
+                [ReplicaEvent::InvalidateUser(user(n))]
+            );
             if before {
-                one.publish(Event::InvalidateUser(user(n))).await.unwrap();
+                one.publish(ReplicaEvent::InvalidateUser(user(n)))
+                    .await
+                    .unwrap();
             }
             if gone == "everything" {
                 server.flush()
@@ -125,7 +150,9 @@ async fn a_flushed_or_evicted_log_is_noticed() {
                 server.run::<()>(&["DEL", gone])
             }
             if !before {
-                one.publish(Event::InvalidateUser(user(n))).await.unwrap();
+                one.publish(ReplicaEvent::InvalidateUser(user(n)))
+                    .await
+                    .unwrap();
             }
             let read = events(&mut other).await;
             // With the stream alone gone and everything heard before, nothing was missed.
@@ -133,9 +160,9 @@ async fn a_flushed_or_evicted_log_is_noticed() {
             assert_eq!(
                 read,
                 [if whole {
-                    Event::InvalidateUser(user(n))
+                    ReplicaEvent::InvalidateUser(user(n))
                 } else {
-                    Event::Lost
+                    ReplicaEvent::Lost
                 }],
                 "{gone} {before}"
             );
@@ -157,14 +184,14 @@ async fn a_replica_that_was_cut_off_catches_up() {
     publish_when_up(&one).await;
     assert_eq!(
         poll_when_up(&mut other).await,
-        [Event::InvalidateUser(user(1))],
+        [ReplicaEvent::InvalidateUser(user(1))],
         "nothing was missed"
     );
 
     server.restart().await;
     assert_eq!(
         poll_when_up(&mut other).await,
-        [Event::Lost],
+        [ReplicaEvent::Lost],
         "an empty Redis knows of nothing"
     );
 }
@@ -176,7 +203,7 @@ async fn a_reader_that_could_not_begin_may_have_missed_some() {
     let mut reader = InvalidationLog::new(link_to(&server.url())).reader();
     assert!(reader.poll().await.is_err());
     server.restart().await;
-    assert_eq!(poll_when_up(&mut reader).await, [Event::Lost]);
+    assert_eq!(poll_when_up(&mut reader).await, [ReplicaEvent::Lost]);
     assert_eq!(events(&mut reader).await, []);
 }
 
@@ -211,7 +238,11 @@ async fn replicas_that_are_gone_are_not_counted() {
 
 async fn publish_when_up(log: &InvalidationLog) {
     for _ in 0..200 {
-        if log.publish(Event::InvalidateUser(user(1))).await.is_ok() {
+        if log
+            .publish(ReplicaEvent::InvalidateUser(user(1)))
+            .await
+            .is_ok()
+        {
             return;
         }
         sleep(Duration::from_millis(20)).await;
@@ -219,7 +250,7 @@ async fn publish_when_up(log: &InvalidationLog) {
     panic!("still down");
 }
 
-async fn poll_when_up(reader: &mut LogReader) -> Vec<Event> {
+async fn poll_when_up(reader: &mut LogReader) -> Vec<ReplicaEvent> {
     for _ in 0..200 {
         if let Ok(polled) = reader.poll().await {
             return polled.events;

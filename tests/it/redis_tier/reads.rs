@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contactd::cache::{Event, InvalidationLog, MemoryCache, MemoryConfig, SharedTier, TieredCache};
+use contactd::cache::{
+    InvalidationLog, MemoryCache, MemoryConfig, ReplicaEvent, SharedTier, TieredCache,
+};
 use contactd::clock::{Clock, Stopwatch, SystemClock};
 use contactd::domain::{AgePolicy, Ages, ContactKey, Source};
 use contactd::metrics::Metrics;
@@ -191,13 +193,13 @@ async fn what_an_erased_user_had_is_not_read_under_a_generation_seen_before() {
     one.invalidate_user(key("u", 1).user()).await.unwrap();
     let user = key("u", 1).user();
     let unrelated = link_to(&server.url()).names().party(user, party(9));
-    other.apply(&Event::InvalidateNumber(user, unrelated));
+    other.apply(&ReplicaEvent::InvalidateNumber(user, unrelated));
     let third = source(&other, 3).await;
     // On a machine that stood still meanwhile the user token is read again.
     if watch.elapsed() < Duration::from_secs(1) {
         assert_eq!(third, Some(Source::Redis), "until it hears of it");
     }
-    other.apply(&Event::InvalidateUser(user));
+    other.apply(&ReplicaEvent::InvalidateUser(user));
     for n in 1..=3 {
         assert_eq!(source(&other, n).await, None, "{n}");
     }

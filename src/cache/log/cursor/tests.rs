@@ -26,7 +26,7 @@ fn cursor(number: u64) -> Cursor {
 /// A reply with the events of these numbers, all by another replica.
 fn reply(end: u64, numbers: impl IntoIterator<Item = u64>) -> LogReply {
     let entries = numbers.into_iter().flat_map(|n| {
-        let event = Event::InvalidateUser(user(u8::try_from(n).unwrap()));
+        let event = ReplicaEvent::InvalidateUser(user(u8::try_from(n).unwrap()));
         [format!("{n}-{n}").into_bytes(), encode(OTHER, event)]
     });
     (
@@ -47,7 +47,7 @@ fn reply(end: u64, numbers: impl IntoIterator<Item = u64>) -> LogReply {
 fn followed(from: Cursor, reply: LogReply) -> Option<(u64, usize)> {
     let mut events = Vec::new();
     let cursor = from.advance(&reply, 3, OWN, &mut events);
-    if events.last() != Some(&Event::Lost) {
+    if events.last() != Some(&ReplicaEvent::Lost) {
         return Some((cursor.number, events.len()));
     }
     // After losing some, it continues from the end of this reply.
@@ -110,7 +110,7 @@ fn another_log_is_noticed() {
 #[test]
 fn a_replicas_own_events_are_not_repeated_to_it() {
     let mut own = reply(1, [1]);
-    own.3[1] = encode(OWN, Event::Lost);
+    own.3[1] = encode(OWN, ReplicaEvent::Lost);
     assert_eq!(followed(cursor(0), own), Some((1, 0)));
 }
 
@@ -120,5 +120,5 @@ fn an_event_of_a_later_version_means_everything() {
     later.3[1][16] = 99;
     let mut events = Vec::new();
     cursor(0).advance(&later, 3, OWN, &mut events);
-    assert_eq!(events, [Event::Lost]);
+    assert_eq!(events, [ReplicaEvent::Lost]);
 }

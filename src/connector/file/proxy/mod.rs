@@ -6,10 +6,10 @@
 
 use http::header::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::fill::Scope;
-use crate::connector::request::{Method, Request, RequestBody};
+use super::fill::SlotScope;
+use crate::connector::request::{ReadMethod, Request, RequestBody};
 
 pub(super) mod parameters;
 pub(super) mod template;
@@ -21,14 +21,14 @@ use template::{ProxyNode, ProxyTemplate, script_text};
 /// A request with templates.
 #[derive(Debug, Clone)]
 pub(super) struct ProxyRequest {
-    pub(super) method: Method,
+    pub(super) method: ReadMethod,
     pub(super) url: ProxyUrl,
     pub(super) query: ProxyNode,
     pub(super) headers: Vec<(HeaderName, ProxyNode)>,
     pub(super) body: ProxyNode,
     /// Whether the body is sent as a form.
     pub(super) is_form: bool,
-    pub(super) reads: Reads,
+    pub(super) reads: ProxyReads,
 }
 
 /// The part of a URL after the base.
@@ -44,7 +44,7 @@ pub(super) struct ProxyUrl {
 
 /// What templates read besides the number.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reads {
+pub(super) struct ProxyReads {
     /// The fields of `platformAdditionalInfo`.
     pub(super) info: Vec<String>,
     /// Whether they read the host that the user names.
@@ -72,50 +72,63 @@ impl CredentialVariable {
     }
 }
 
-impl Reads {
-    fn variables(&self, scope: &Scope<'_>) -> Value {
+impl ProxyReads {
+    fn variables(&self, scope: &SlotScope<'_>) -> Value {
         let parts = self.credential.iter().zip(scope.credential);
-        let parts =
-            parts.map(|(part, value)| (part.name().to_owned(), value.expose_secret().into()));
-        let mut credentials: Map<String, Value> = parts.collect();
-        if let Some(secret) = &self.secret {
-            credentials.insert("secretKey".to_owned(), secret.expose_secret().into());
-        }
-        variables::tree(scope, &self.info, credentials)
+        let parts = parts.map(|(part, value)| (part.name(), value));
+        let secret = self.secret.iter().map(|secret| ("secretKey", secret));
+        let exposed =
+            |(name, value): (&str, &SecretString)| (name.to_owned(), value.expose_secret().into());
+        let credentials = parts.chain(secret).map(exposed);
+        variables::tree(scope, &self.info, credentials.collect())
     }
 }
 
 impl ProxyRequest {
     /// The request for these values.
-    pub(super) fn render(&self, scope: &Scope<'_>) -> Request {
+    pub(super) fn render(&self, scope: &SlotScope<'_>) -> Request {
         let variables = self.reads.variables(scope);
-        let query = self.query.value(&variables).unwrap_or_default();
-        let body = self.body.value(&variables).unwrap_or_else(|| json!({}));
-        let body = if self.is_form {
+        let path = self.url.path.iter();
+        let path = path.map(|segment| without_controls(&segment.text(&variables)));
+        let (path, parameters) = (path.collect(), self.parameters(&variables));
+        let body = Some(self.body_of(&variables));
+        let request = Request::of(self.method, path, parameters, body).for_app_connect();
+        let request = if self.url.ends_in_slash {
+            request.with_final_slash()
+        } else {
+            request
+        };
+        self.headers.iter().fold(request, |request, (name, node)| {
+            match header_value(node, &variables) {
+                Some(value) => request.with_header(name.clone(), value),
+                None => request,
+            }
+        })
+    }
+
+    /// The parameters of the URL, and then those of `query`.
+    fn parameters(&self, variables: &Value) -> Vec<(String, String)> {
+        let query = self.query.value(variables).unwrap_or_default();
+        let mut parameters = self.url.parameters(variables);
+        parameters.extend(pairs(&query));
+        parameters
+    }
+
+    fn body_of(&self, variables: &Value) -> RequestBody {
+        let body = self.body.value(variables).unwrap_or_else(|| json!({}));
+        if self.is_form {
             RequestBody::Form(pairs(&body))
         } else {
             RequestBody::Json(body)
-        };
-        let mut parameters = self.url.parameters(&variables);
-        parameters.extend(pairs(&query));
-        let path = self.url.path.iter();
-        let path = path.map(|segment| without_controls(&segment.text(&variables)));
-        let mut request =
-            Request::of(self.method, path.collect(), parameters, Some(body)).for_app_connect();
-        if self.url.ends_in_slash {
-            request = request.with_final_slash();
         }
-        for (name, node) in &self.headers {
-            let Some(value) = node.value(&variables).filter(is_sent) else {
-                continue;
-            };
-            let text = without_controls(&script_text(&value));
-            if let Ok(value) = HeaderValue::from_bytes(text.trim().as_bytes()) {
-                request = request.with_header(name.clone(), value);
-            }
-        }
-        request
     }
+}
+
+/// The value of a header, if axios sends it.
+fn header_value(node: &ProxyNode, variables: &Value) -> Option<HeaderValue> {
+    let value = node.value(variables).filter(is_sent)?;
+    let text = without_controls(&script_text(&value));
+    HeaderValue::from_bytes(text.trim().as_bytes()).ok()
 }
 
 /// Paths and headers end at such characters, or lose them.
@@ -130,10 +143,9 @@ fn is_sent(value: &Value) -> bool {
 
 impl ProxyUrl {
     fn parameters(&self, variables: &Value) -> Vec<(String, String)> {
-        let pair = |(name, value): &(ProxyTemplate, ProxyTemplate)| {
-            (name.text(variables), value.text(variables))
-        };
-        self.query.iter().map(pair).collect()
+        let pairs = self.query.iter();
+        let texts = pairs.map(|(name, value)| (name.text(variables), value.text(variables)));
+        texts.collect()
     }
 
     /// The form of its paths: `None` is a segment with a placeholder.

@@ -9,23 +9,25 @@ use super::template::script_text;
 pub(in crate::connector::file) fn pairs(object: &Value) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     for (key, value) in object.as_object().into_iter().flatten() {
-        let key = key.trim();
-        match value {
-            Value::Object(_) | Value::Array(_) if key.ends_with("{}") => {
-                pairs.push((key.to_owned(), value.to_string()));
-            }
-            Value::Array(items) if is_flat(items) || key.ends_with("[]") => {
-                let key = format!("{}[]", without_brackets(key));
-                let items = items.iter().filter(|item| !item.is_null());
-                pairs.extend(items.map(|item| (key.clone(), script_text(item))));
-            }
-            Value::Object(_) | Value::Array(_) => {
-                add_below(&mut pairs, without_brackets(key), value);
-            }
-            value => add(&mut pairs, key, value),
-        }
+        add_member(&mut pairs, key.trim(), value);
     }
     pairs
+}
+
+fn add_member(pairs: &mut Vec<(String, String)>, key: &str, value: &Value) {
+    match value {
+        Value::Object(_) | Value::Array(_) if key.ends_with("{}") => {
+            pairs.push((key.to_owned(), value.to_string()));
+        }
+        Value::Array(items) if is_flat(items) || key.ends_with("[]") => {
+            let key = format!("{}[]", without_brackets(key));
+            for item in items {
+                add(pairs, &key, item);
+            }
+        }
+        Value::Object(_) | Value::Array(_) => add_below(pairs, without_brackets(key), value),
+        value => add(pairs, key, value),
+    }
 }
 
 /// A nested value: `key[member]`, `key[0][member]`.

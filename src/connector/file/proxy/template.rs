@@ -3,7 +3,7 @@
 //! A text that is one placeholder keeps the type of its value. In other texts a missing value is
 //! empty. A value is rendered once: what was rendered is never parsed again.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::connector::path::Path;
 use crate::domain::json::text;
@@ -80,11 +80,16 @@ impl ProxyTemplate {
 
     /// The value as text. What is missing is empty.
     pub(super) fn text(&self, variables: &Value) -> String {
-        let piece = |piece: &ProxyPiece| match piece {
-            ProxyPiece::Text(text) => text.clone(),
-            ProxyPiece::Slot(path) => path.get(variables).map_or_else(String::new, script_text),
-        };
-        self.0.iter().map(piece).collect()
+        self.0.iter().map(|piece| piece.text(variables)).collect()
+    }
+}
+
+impl ProxyPiece {
+    fn text(&self, variables: &Value) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Slot(path) => path.get(variables).map_or_else(String::new, script_text),
+        }
     }
 }
 
@@ -119,19 +124,20 @@ impl ProxyNode {
     /// The value with its texts rendered, at any depth. `None` if it is a placeholder that is
     /// missing. Keys are not rendered.
     pub(super) fn value(&self, variables: &Value) -> Option<Value> {
-        Some(match self {
-            Self::Literal(value) => value.clone(),
-            Self::Text(template) => template.value(variables)?,
+        match self {
+            Self::Literal(value) => Some(value.clone()),
+            Self::Text(template) => template.value(variables),
             Self::List(items) => {
-                let item = |item: &Self| item.value(variables).unwrap_or_default();
-                Value::Array(items.iter().map(item).collect())
+                let items = items.iter();
+                let items = items.map(|item| item.value(variables).unwrap_or_default());
+                Some(items.collect())
             }
             Self::Object(members) => {
                 let member =
                     |(key, node): &(String, Self)| Some((key.clone(), node.value(variables)?));
-                Value::Object(members.iter().filter_map(member).collect::<Map<_, _>>())
+                Some(members.iter().filter_map(member).collect())
             }
-        })
+        }
     }
 
     /// The templates in it.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::fill::Scope;
+use super::super::fill::SlotScope;
 use crate::connector::path::Path;
 use crate::domain::json::from_value;
 use crate::domain::phone::PlanFacts;
@@ -72,64 +72,84 @@ impl Variable {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         Ok(match keys.as_slice() {
             [] | ["user"] | ["user", "platformAdditionalInfo"] => return Err(WholeObject),
+            ["user", of_user @ ..] => Self::of_user(of_user),
+            ["parsedPhoneNumber", of_number @ ..] => Self::of_number(of_number),
             ["phoneNumber"] => Self::Spelled,
-            ["parsedPhoneNumber"] | ["parsedPhoneNumber", "number"] => Self::Parsed,
-            ["parsedPhoneNumber", "number", spelling] if SPELLINGS.contains(spelling) => {
-                Self::Parsed
-            }
-            ["parsedPhoneNumber", fact] if FACTS.contains(fact) => Self::Fact,
-            ["apiKey"] | ["user", "accessToken"] => Self::Key,
+            ["apiKey"] => Self::Key,
             ["authHeader"] => Self::Header,
             ["secretKey"] => Self::Secret,
             ["isExtension"] => Self::IsExtension,
             ["overridingFormat"] => Self::Formats,
-            ["user", "hostname"] => Self::Host,
-            ["user", "id"] => Self::UserId,
-            ["user", "platform"] => Self::Platform,
-            ["user", "platformAdditionalInfo", field, below @ ..] => {
-                let below = below.iter().map(|key| (*key).to_owned());
-                Self::Info((*field).to_owned(), below.collect())
-            }
             _ => Self::Missing,
         })
+    }
+
+    fn of_number(keys: &[&str]) -> Self {
+        match keys {
+            [] | ["number"] => Self::Parsed,
+            ["number", spelling] if SPELLINGS.contains(spelling) => Self::Parsed,
+            [fact] if FACTS.contains(fact) => Self::Fact,
+            _ => Self::Missing,
+        }
+    }
+
+    fn of_user(keys: &[&str]) -> Self {
+        match keys {
+            ["accessToken"] => Self::Key,
+            ["hostname"] => Self::Host,
+            ["id"] => Self::UserId,
+            ["platform"] => Self::Platform,
+            ["platformAdditionalInfo", field, below @ ..] => Self::info(field, below),
+            _ => Self::Missing,
+        }
+    }
+
+    fn info(field: &str, below: &[&str]) -> Self {
+        let below = below.iter().map(|key| (*key).to_owned());
+        Self::Info(field.to_owned(), below.collect())
     }
 }
 
 /// The tree of variables for one request. It has only what callers and settings gave it: the info
 /// fields are those that the file names.
-pub(super) fn tree(scope: &Scope<'_>, info: &[String], credentials: Map<String, Value>) -> Value {
+pub(super) fn tree(
+    scope: &SlotScope<'_>,
+    info: &[String],
+    credentials: Map<String, Value>,
+) -> Value {
     let number = scope.at.map(|at| &at.number);
     let asked = scope.at.map(|at| at.text.as_str()).or(scope.extension);
-    let field = |name: &String| {
-        let value = scope.info.and_then(|info| info.get(name))?;
-        Some((name.clone(), from_value(value)))
-    };
-    let info: Map<String, Value> = info.iter().filter_map(field).collect();
     let formats: Vec<&str> = scope.formats.iter().map(NumberFormat::pattern).collect();
     let mut tree = json!({
         "phoneNumber": asked,
         "isExtension": scope.extension.is_some().to_string(),
         "overridingFormat": formats.join(","),
-        "parsedPhoneNumber": match number {
-            Some(number) => parsed(number),
-            None => unparsed(asked),
-        },
-        "user": {
-            "id": scope.user_id.split('-').next(),
-            "platform": scope.platform,
-            "platformAdditionalInfo": info,
-        },
+        "parsedPhoneNumber": number.map_or_else(|| unparsed(asked), parsed),
+        "user": user(scope, info, credentials.get("apiKey")),
     });
-    if let Some(host) = scope.host.map(Host::as_str) {
-        tree["user"]["hostname"] = host.into();
-    }
-    if let Some(key) = credentials.get("apiKey") {
-        tree["user"]["accessToken"] = key.clone();
-    }
     if let Value::Object(variables) = &mut tree {
         variables.extend(credentials);
     }
     tree
+}
+
+fn user(scope: &SlotScope<'_>, info: &[String], key: Option<&Value>) -> Value {
+    let field = |name: &String| {
+        let value = scope.info.and_then(|info| info.get(name))?;
+        Some((name.clone(), from_value(value)))
+    };
+    let mut user = json!({
+        "id": scope.user_id.split('-').next(),
+        "platform": scope.platform,
+        "platformAdditionalInfo": info.iter().filter_map(field).collect::<Value>(),
+    });
+    if let Some(host) = scope.host.map(Host::as_str) {
+        user["hostname"] = host.into();
+    }
+    if let Some(key) = key {
+        user["accessToken"] = key.clone();
+    }
+    user
 }
 
 /// `parsedPhoneNumber` of a number.

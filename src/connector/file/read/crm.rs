@@ -1,13 +1,12 @@
 //! Reads `[crm]`: where the CRM is, and what it allows.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use super::super::keys;
 use super::super::name::{Name, Site};
-use super::super::slot::Piece;
-use super::super::tree::{Faults, Node};
-use super::table::{Table, parsed, template};
+use super::super::slot::{Template, TemplatePiece, TemplateSlot};
+use super::field::Field;
+use super::table::Table;
 use crate::budget::{Quota, Quotas, Scope};
 use crate::connector::base::{BaseForm, BasePiece, fixed_address};
 use crate::connector::hosts::HostPattern;
@@ -20,23 +19,15 @@ pub(super) struct CrmSection {
     pub(super) quotas: Quotas,
 }
 
-pub(super) fn crm(table: &Table<'_>, faults: &Faults) -> Option<CrmSection> {
+pub(super) fn crm(table: &Table<'_>) -> Option<CrmSection> {
     let hosts: Vec<HostPattern> = table.list_of("hosts", str::parse);
-    let base = if let Some(node) = table.get("base") {
-        base(node, faults)
-    } else {
-        table.fault("needs base: the CRM's address");
-        None
-    };
+    let base = table.require("base", "needs base: the CRM's address");
+    let base = base.and_then(base_form);
     if base.as_ref().is_some_and(BaseForm::is_named) && hosts.is_empty() {
         table.fault("needs hosts, because callers decide about a part of the address: hosts = [\"*.my-crm.com\"]");
     }
-    let quotas = if let Some(node) = table.get("quota") {
-        quotas(node, faults)
-    } else {
-        table.fault("needs quota: the CRM's documented limit");
-        None
-    };
+    let quota = table.require("quota", "needs quota: the CRM's documented limit");
+    let quotas = quota.and_then(quotas);
     Some(CrmSection {
         base: base?,
         hosts,
@@ -44,41 +35,30 @@ pub(super) fn crm(table: &Table<'_>, faults: &Faults) -> Option<CrmSection> {
     })
 }
 
-fn base(node: &Node, faults: &Faults) -> Option<BaseForm> {
-    let template = template(node, Site::Base, faults)?;
+fn base_form(field: Field<'_>) -> Option<BaseForm> {
+    let template = field.template(Site::Base)?;
     if let Some(address) = template.literal() {
-        return match fixed_address(address) {
-            Ok(_) => Some(BaseForm::Pieces(vec![BasePiece::Text(address.to_owned())])),
-            Err(error) => {
-                faults.add(&node.place, error.to_string());
-                None
-            }
-        };
+        field.parsed(fixed_address(address))?;
+        return Some(BaseForm::fixed(address));
     }
-    let pieces: Option<Vec<BasePiece>> = template.0.iter().map(base_piece).collect();
-    let Some(pieces) = pieces else {
-        faults.add(&node.place, "must not have filters");
-        return None;
-    };
-    let is_host_alone = matches!(
-        pieces.as_slice(),
-        [BasePiece::Text(text), BasePiece::Host] if text == "https://"
-    );
-    Some(if is_host_alone {
-        BaseForm::Host
-    } else {
-        BaseForm::Pieces(pieces)
-    })
+    let pieces = base_pieces(&template).map(BaseForm::of_pieces);
+    pieces.or_else(|| field.reject("must not have filters"))
 }
 
-fn base_piece(piece: &Piece) -> Option<BasePiece> {
-    let slot = match piece {
-        Piece::Text(text) => return Some(BasePiece::Text(text.clone())),
-        Piece::Slot(slot) => slot,
-    };
-    let is_plain = slot.filters.is_empty() && slot.pattern.is_none() && !slot.each;
+fn base_pieces(template: &Template) -> Option<Vec<BasePiece>> {
+    template.0.iter().map(base_piece).collect()
+}
+
+fn base_piece(piece: &TemplatePiece) -> Option<BasePiece> {
+    match piece {
+        TemplatePiece::Text(text) => Some(BasePiece::Text(text.clone())),
+        TemplatePiece::Slot(slot) => base_slot(slot),
+    }
+}
+
+fn base_slot(slot: &TemplateSlot) -> Option<BasePiece> {
     match &slot.name {
-        _ if !is_plain => None,
+        _ if slot.has_filters() || slot.each => None,
         Name::Host => Some(BasePiece::Host),
         Name::HostLabel => Some(BasePiece::HostLabel),
         Name::Info(name, below) => Some(BasePiece::Info(name.clone(), keys_of(below)?)),
@@ -97,21 +77,15 @@ pub(super) fn keys_of(path: &Path) -> Option<Vec<String>> {
     Some(keys)
 }
 
-pub(super) fn quotas(node: &Node, faults: &Faults) -> Option<Quotas> {
-    let table = Table::new(node, &[keys::QUOTA], faults)?;
+/// Reads a quota: the limits of all calls, and those of single kinds.
+pub(super) fn quotas(field: Field<'_>) -> Option<Quotas> {
+    let table = field.table(&[keys::QUOTA])?;
     let scopes = [("user", Scope::User), ("account", Scope::Account)];
     let scope = table.word("scope", &scopes).unwrap_or(Scope::User);
-    let all = quota(&table, scope, faults)?;
-    let total = |key| {
-        let count = table.count(key).and_then(|count| u32::try_from(count).ok());
-        count.and_then(NonZeroU32::new)
-    };
-    let all = all.with_totals(total("concurrent"), total("per_day"));
-    let all = all.map_err(|error| table.fault(error.to_string())).ok()?;
-    let of_kind = |key| {
-        let table = table.table(key, &[keys::QUOTA_OF_KIND])?;
-        quota(&table, scope, faults)
-    };
+    let (concurrent, per_day) = (total(&table, "concurrent"), total(&table, "per_day"));
+    let all = quota(&table, scope)?.with_totals(concurrent, per_day);
+    let all = table.parsed(all)?;
+    let of_kind = |key| quota(&table.table(key, &[keys::QUOTA_OF_KIND])?, scope);
     Some(Quotas {
         search: of_kind("search"),
         other: of_kind("other"),
@@ -119,20 +93,20 @@ pub(super) fn quotas(node: &Node, faults: &Faults) -> Option<Quotas> {
     })
 }
 
-fn quota(table: &Table<'_>, scope: Scope, faults: &Faults) -> Option<Quota> {
-    let count = |key| {
-        table
-            .count(key)
-            .map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+fn total(table: &Table<'_>, key: &str) -> Option<NonZeroU32> {
+    let count = u32::try_from(table.count(key)?).ok()?;
+    NonZeroU32::new(count)
+}
+
+fn quota(table: &Table<'_>, scope: Scope) -> Option<Quota> {
+    let calls = |key| {
+        let count = table.count(key)?;
+        Some(u32::try_from(count).unwrap_or(u32::MAX))
     };
-    let rate = count("rate");
-    let per = table.text("per").map(humantime::parse_duration);
-    let (Some(rate), Some(per)) = (rate, per) else {
-        table.fault("needs rate and per, such as rate = 10, per = \"1s\"");
-        return None;
+    let (Some(rate), Some(per)) = (calls("rate"), table.text("per")) else {
+        return table.reject("needs rate and per, such as rate = 10, per = \"1s\"");
     };
-    let per: Duration = parsed(per, table.get("per")?, faults)?;
-    let burst = count("burst").unwrap_or(rate);
-    let quota = Quota::new(rate, per, burst, scope, 0.5);
-    quota.map_err(|error| table.fault(error.to_string())).ok()
+    let per = table.get("per")?.parsed(humantime::parse_duration(per))?;
+    let burst = calls("burst").unwrap_or(rate);
+    table.parsed(Quota::new(rate, per, burst, scope, 0.5))
 }

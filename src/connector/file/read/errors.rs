@@ -1,28 +1,28 @@
 //! Reads `[rate]` and `[[errors]]`: signals of a CRM that differ from the usual ones.
 
+use std::ops::RangeInclusive;
+
 use http::header::HeaderName;
+use serde_json::Value;
 
 use super::super::keys;
-use super::super::tree::{Faults, Node, NodeValue};
-use super::table::{Table, parsed, path, scalars, text};
+use super::field::{Field, TableEntry};
+use super::table::Table;
 use crate::connector::headers::RateSignals;
+use crate::connector::path::Path;
 use crate::connector::reply_class::{ReplyClass, ReplyCondition, ReplyRule, ReplySign};
 
-pub(super) fn rate(table: &Table<'_>, faults: &Faults) -> RateSignals {
-    let header = |key: &str| {
-        let node = table.get(key)?;
-        let name = HeaderName::from_bytes(text(node, faults)?.as_bytes());
-        parsed(
-            name.map_err(|_| "is not the name of a header"),
-            node,
-            faults,
-        )
-    };
+pub(super) fn rate(table: &Table<'_>) -> RateSignals {
     RateSignals {
-        remaining: header("remaining"),
-        limit: header("limit"),
-        reset: header("reset"),
+        remaining: table.get("remaining").and_then(header_name),
+        limit: table.get("limit").and_then(header_name),
+        reset: table.get("reset").and_then(header_name),
     }
+}
+
+fn header_name(field: Field<'_>) -> Option<HeaderName> {
+    let name = HeaderName::from_bytes(field.text()?.as_bytes());
+    field.parsed(name.map_err(|_| "is not the name of a header"))
 }
 
 /// What a reply may mean, by its word in a file.
@@ -37,10 +37,10 @@ pub(in crate::connector::file) const CLASSES: [(&str, ReplyClass); 7] = [
 ];
 
 /// Reads one rule of `[[errors]]`.
-pub(super) fn error_rule(node: &Node, faults: &Faults) -> Option<ReplyRule> {
-    let table = Table::new(node, &[keys::ERRORS], faults)?;
-    let statuses = table.get("status").map(|node| statuses(node, faults));
-    let conditions = conditions(&table, faults);
+pub(super) fn error_rule(field: Field<'_>) -> Option<ReplyRule> {
+    let table = field.table(&[keys::ERRORS])?;
+    let statuses = table.get("status").map(statuses);
+    let conditions = conditions(&table);
     if table.has("not_json") && !conditions.is_empty() {
         table.fault("has not_json beside a condition on the body");
     }
@@ -49,87 +49,60 @@ pub(super) fn error_rule(node: &Node, faults: &Faults) -> Option<ReplyRule> {
             "needs a condition: status, header, where, where_not, where_present or where_absent",
         );
     }
-    let Some(class) = table.word("means", &CLASSES) else {
-        if !table.has("means") {
-            table.fault("needs means");
-        }
-        return None;
-    };
+    table.require("means", "needs means");
     Some(ReplyRule {
+        class: table.word("means", &CLASSES)?,
         // Without a status the body of an answer decides.
         statuses: statuses.unwrap_or_else(|| vec![200..=200]).into(),
-        sign: if table.switch("not_json") {
-            ReplySign::NoJson
-        } else if conditions.is_empty() {
-            ReplySign::Any
-        } else {
-            ReplySign::All(conditions)
-        },
-        class,
+        sign: sign(&table, conditions),
     })
 }
 
-fn statuses(node: &Node, faults: &Faults) -> Vec<std::ops::RangeInclusive<u16>> {
-    let status = |value: serde_json::Value| {
-        let status = value.as_u64().and_then(|status| u16::try_from(status).ok());
-        let status = status.filter(|status| (100..600).contains(status));
-        if status.is_none() {
-            faults.add(&node.place, "must be an HTTP status or a list of them");
-        }
-        status.map(|status| status..=status)
-    };
-    scalars(node, faults)
-        .into_iter()
-        .filter_map(status)
-        .collect()
+fn sign(table: &Table<'_>, conditions: Vec<ReplyCondition>) -> ReplySign {
+    if table.switch("not_json") {
+        ReplySign::NoJson
+    } else if conditions.is_empty() {
+        ReplySign::Any
+    } else {
+        ReplySign::All(conditions)
+    }
 }
 
-fn conditions(table: &Table<'_>, faults: &Faults) -> Vec<ReplyCondition> {
-    let mut conditions = Vec::new();
-    let entries = |key| {
-        let table = table.get(key).and_then(|node| Table::open(node, faults));
-        table.map_or(&[][..], |table| table.entries())
-    };
-    for entry in entries("header") {
-        let name = HeaderName::from_bytes(entry.key.as_bytes());
-        if let (Ok(name), Some(value)) = (name, text(&entry.node, faults)) {
-            conditions.push(ReplyCondition::Header(name, value.to_owned()));
-        }
+fn statuses(field: Field<'_>) -> Vec<RangeInclusive<u16>> {
+    let values = field.scalars();
+    let statuses: Vec<_> = values.iter().filter_map(http_status).collect();
+    if statuses.len() < values.len() {
+        field.fault("must be an HTTP status or a list of them");
     }
-    for (key, is_not) in [("where", false), ("where_not", true)] {
-        for entry in entries(key) {
-            let path = Node {
-                place: entry.place.clone(),
-                value: NodeValue::Text(entry.key.clone()),
-            };
-            let Some(path) = super::table::path(&path, faults) else {
-                continue;
-            };
-            let values = scalars(&entry.node, faults);
-            conditions.push(if is_not {
-                ReplyCondition::IsNot(path, values)
-            } else {
-                ReplyCondition::Is(path, values)
-            });
-        }
-    }
-    let paths = |key| match table.get(key) {
-        None => Vec::new(),
-        Some(Node {
-            value: NodeValue::List(items),
-            ..
-        }) => items.iter().filter_map(|item| path(item, faults)).collect(),
-        Some(node) => path(node, faults).into_iter().collect::<Vec<_>>(),
-    };
-    conditions.extend(
-        paths("where_present")
-            .into_iter()
-            .map(ReplyCondition::Present),
-    );
-    conditions.extend(
-        paths("where_absent")
-            .into_iter()
-            .map(ReplyCondition::Absent),
-    );
-    conditions
+    statuses
+}
+
+fn http_status(value: &Value) -> Option<RangeInclusive<u16>> {
+    let status = u16::try_from(value.as_u64()?).ok()?;
+    (100..600).contains(&status).then_some(status..=status)
+}
+
+fn conditions(table: &Table<'_>) -> Vec<ReplyCondition> {
+    let entries = |key| table.entries_of(key).into_iter();
+    let paths = |key| table.get(key).into_iter().flat_map(Field::paths);
+    let headers = entries("header").filter_map(header_is);
+    let is = entries("where").filter_map(comparison);
+    let is = is.map(|(path, values)| ReplyCondition::Is(path, values));
+    let is_not = entries("where_not").filter_map(comparison);
+    let is_not = is_not.map(|(path, values)| ReplyCondition::IsNot(path, values));
+    let present = paths("where_present").map(ReplyCondition::Present);
+    let absent = paths("where_absent").map(ReplyCondition::Absent);
+    let of_body = is.chain(is_not).chain(present).chain(absent);
+    headers.chain(of_body).collect()
+}
+
+fn header_is(entry: TableEntry<'_>) -> Option<ReplyCondition> {
+    let value = entry.value.text()?.to_owned();
+    let name = HeaderName::from_bytes(entry.key.as_bytes()).ok()?;
+    Some(ReplyCondition::Header(name, value))
+}
+
+/// A path and the values that it is compared with.
+fn comparison(entry: TableEntry<'_>) -> Option<(Path, Vec<Value>)> {
+    Some((entry.path_of_key()?, entry.value.scalars()))
 }

@@ -1,15 +1,13 @@
 //! Puts the parts of a file together: a profile and a plan.
 
-use super::super::plan::{NumberUse, Plan, SearchRequest};
-use super::super::tree::Faults;
+use super::super::plan::{Plan, SearchRequest};
 use super::super::{FileConnector, keys};
 use super::inputs::{InputNames, inputs, unsaid_by_whoami};
 use super::table::Table;
-use super::{contacts_at_once, kept, numbers_at_once, reads_by_post, serves_several, spellings};
-use super::{crm, errors};
+use super::{crm, errors, spellings};
 use crate::connector::credential::CredentialForm;
 use crate::connector::headers::RateSignals;
-use crate::connector::profile::{Profile, StopRule};
+use crate::connector::profile::{Inputs, Profile, StopRule};
 use crate::connector::reply_class::ReplyRule;
 use crate::connector::token::TokenRequest;
 use crate::domain::Spelling;
@@ -32,45 +30,28 @@ pub(super) struct Parts {
 
 impl Parts {
     /// The connector, with what the tables of our own language say.
-    pub(super) fn assemble(self, tables: &Table<'_>, faults: &Faults) -> Option<FileConnector> {
-        let Self {
-            crm,
-            mut plan,
-            names,
-            ..
-        } = self;
-        let spellings = spellings(tables, faults);
-        let rate = tables.table("rate", &[keys::RATE]);
-        let errors = tables.tables("errors").into_iter();
-        let mut replies: Vec<_> = errors
-            .filter_map(|node| errors::error_rule(node, faults))
-            .collect();
-        replies.extend(self.replies);
-        let stop = stop(tables, &plan);
-        plan.kept = kept(&plan);
-        let crm = crm?;
-        let inputs = inputs(&plan, &crm.base, names);
-        let unsaid = unsaid_by_whoami(&plan, &inputs).join(", ");
-        if !unsaid.is_empty() {
-            tables.fault(format!(
-                "has a whoami that does not say {unsaid} to the CRM, as other requests do, so that its \
-                 user may be another tenant's"
-            ));
-        }
+    pub(super) fn assemble(self, tables: &Table<'_>) -> Option<FileConnector> {
+        let said = Said::read(tables);
+        let stop = stop(tables, &self.plan);
+        let mut plan = self.plan;
+        plan.kept = plan.kept_paths();
+        let crm = self.crm?;
+        let inputs = inputs(&plan, &crm.base, self.names);
+        check_whoami(tables, &plan, &inputs);
         let profile = Profile {
-            spellings,
+            spellings: said.spellings,
             stop,
             inputs,
             base: crm.base,
             hosts: crm.hosts,
-            numbers_at_once: numbers_at_once(&plan.searches),
-            contacts_at_once: contacts_at_once(&plan),
-            shares_details: plan.details.iter().all(|part| serves_several(&part.source)),
+            numbers_at_once: plan.numbers_at_once(),
+            contacts_at_once: plan.contacts_at_once(),
+            shares_details: plan.shares_details(),
             credential: self.credential?,
             token: self.token,
-            reads_by_post: reads_by_post(&plan),
-            replies,
-            rate: rate.map_or_else(RateSignals::default, |table| errors::rate(&table, faults)),
+            reads_by_post: plan.reads_by_post(),
+            replies: said.replies.into_iter().chain(self.replies).collect(),
+            rate: said.rate,
             names_users: plan.whoami.is_some(),
             finds_extensions: self.finds_extensions,
             ..Profile::new(Spelling::E164, crm.quotas)
@@ -79,10 +60,41 @@ impl Parts {
     }
 }
 
+/// What a file says of all its searches and of all replies.
+struct Said {
+    spellings: Vec<Spelling>,
+    rate: RateSignals,
+    replies: Vec<ReplyRule>,
+}
+
+impl Said {
+    fn read(tables: &Table<'_>) -> Self {
+        let rate = tables.table("rate", &[keys::RATE]);
+        let errors = tables.tables("errors").into_iter();
+        Self {
+            spellings: spellings(tables),
+            rate: rate
+                .as_ref()
+                .map_or_else(RateSignals::default, errors::rate),
+            replies: errors.filter_map(errors::error_rule).collect(),
+        }
+    }
+}
+
+/// A `whoami` that leaves out what other requests say may be answered by another tenant.
+fn check_whoami(tables: &Table<'_>, plan: &Plan, inputs: &Inputs) {
+    let unsaid = unsaid_by_whoami(plan, inputs).join(", ");
+    if !unsaid.is_empty() {
+        tables.fault(format!(
+            "has a whoami that does not say {unsaid} to the CRM, as other requests do, so that its \
+             user may be another tenant's"
+        ));
+    }
+}
+
 fn stop(tables: &Table<'_>, plan: &Plan) -> StopRule {
     let said = tables.word("stop", &[("never", StopRule::Never)]);
-    let asks_once = |search: &SearchRequest| search.depends <= NumberUse::Lists;
-    if plan.searches.iter().all(asks_once) {
+    if plan.searches.iter().all(SearchRequest::asks_once) {
         StopRule::AfterOneSearch
     } else {
         said.unwrap_or(StopRule::AtFirstContact)

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::super::fill::Scope;
+use super::super::fill::SlotScope;
 use super::*;
 use crate::connector::bounds;
 use crate::connector::pages::PageReply;
@@ -80,7 +80,7 @@ proptest! {
                 let entries = search.request.list.entries(&mut body);
                 let items = entries.map_or_else(|_| vec![reply.clone()], |entries| entries.items);
                 for item in &items {
-                    let mut record = search.record(&Scope::default(), item, &file.plan.kept);
+                    let mut record = search.record(&SlotScope::default(), item, &file.plan.kept);
                     if bounds::record(&mut record) {
                         prop_assert!(!record.contact.id.trim().is_empty());
                     }
@@ -95,7 +95,7 @@ proptest! {
             }
             for part in &file.plan.details {
                 if let DetailsSource::Request(list) = &part.source {
-                    let choice = list.choice(&Scope::default(), &reply);
+                    let choice = list.choice(&SlotScope::default(), &reply);
                     prop_assert!(choice.is_none_or(|choice| choice.is_object()));
                 }
             }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-use super::super::fill::Scope;
+use super::super::fill::SlotScope;
 use super::super::name::Name;
 use super::*;
 use crate::domain::{Contact, E164, MatchQuality, Variant, Variants};
@@ -68,7 +68,7 @@ fn rendered(
         });
     let before: Vec<(String, Value)> = before.collect();
     let host = Host::parse("crm.example.com");
-    let scope = Scope {
+    let scope = SlotScope {
         host: host.as_ref(),
         numbers: &[&variants],
         at: Some(&spelled),
@@ -78,7 +78,7 @@ fn rendered(
         before: &before,
         contacts: std::slice::from_ref(&contact),
         kept: &file.plan.kept,
-        ..Scope::default()
+        ..SlotScope::default()
     };
     let request = plan.render(&scope)?;
     let sent = session.outgoing(&request).ok()?;

@@ -9,12 +9,14 @@ use secrecy::SecretString;
 use super::super::super::proxy::CredentialVariable;
 use super::super::super::proxy::template::{ProxyPiece, ProxyTemplate};
 use super::super::super::proxy::variables::Variable;
-use super::super::super::tree::{Faults, Node, NodeValue, Place};
-use super::super::auth::Secrets;
+use super::super::super::tree::NodeValue;
+use super::super::auth::{Secrets, scheme};
+use super::super::field::Field;
 use super::super::table::Table;
 use super::ProxyFile;
-use super::headers::{headers, is_connection_header, is_credential};
+use super::headers::{headers, is_connection_header, is_credential, replace};
 use crate::connector::credential::{CredentialForm, CredentialPiece, HeaderForm};
+use crate::connector::path::Path;
 
 /// The name of the configuration's secret, also in the settings.
 const SECRET_KEY: &str = "secretKey";
@@ -34,7 +36,7 @@ impl SecretKey {
         };
         Self {
             value: given.or_else(|| own.map(SecretString::from)),
-            is_used: root.mentions(SECRET_KEY),
+            is_used: root.entries().any(|entry| mentions_secret(entry.value)),
         }
     }
 
@@ -45,27 +47,28 @@ impl SecretKey {
     }
 
     /// The secret, for a template.
-    pub(super) fn get(&self, place: &Place, faults: &Faults) -> Option<SecretString> {
-        if self.value.is_none() {
-            let message = "needs the setting secrets.secretKey of this connector";
-            faults.add(place, message);
-        }
-        self.value.clone()
+    ///
+    /// # Errors
+    /// That it is missing.
+    pub(super) fn get(&self) -> Result<SecretString, &'static str> {
+        let missing = "needs the setting secrets.secretKey of this connector";
+        self.value.clone().ok_or(missing)
     }
 }
 
-impl Table<'_> {
-    /// Whether a template of the configuration names this.
-    fn mentions(&self, word: &str) -> bool {
-        fn is_in(node: &Node, word: &str) -> bool {
-            match &node.value {
-                NodeValue::Text(text) => text.contains("{{") && text.contains(word),
-                NodeValue::List(items) => items.iter().any(|item| is_in(item, word)),
-                NodeValue::Table(entries) => entries.iter().any(|entry| is_in(&entry.node, word)),
-                _ => false,
-            }
+/// Whether a template in it names the secret.
+fn mentions_secret(field: Field<'_>) -> bool {
+    match field.value() {
+        NodeValue::Text(text) => text.contains("{{") && text.contains(SECRET_KEY),
+        NodeValue::List(items) => {
+            let mut items = items.iter().map(|item| field.instead(item));
+            items.any(mentions_secret)
         }
-        self.entries().iter().any(|entry| is_in(&entry.node, word))
+        NodeValue::Table(entries) => {
+            let mut values = entries.iter().map(|entry| field.instead(&entry.node));
+            values.any(mentions_secret)
+        }
+        _ => false,
     }
 }
 
@@ -83,106 +86,101 @@ impl AuthParts {
         let auth = own.or_else(|| file.root.open_said("auth"));
         let mut forms: Vec<(HeaderName, HeaderForm)> = Vec::new();
         for (name, entry) in headers(file) {
-            forms.retain(|(known, _)| *known != name);
-            if !is_credential(&entry.node) {
-                continue;
-            }
-            forms.push((
-                name,
-                HeaderForm {
-                    pieces: pieces(file, &entry.node)?,
-                    ..HeaderForm::default()
-                },
-            ));
+            let form = if is_credential(entry.value) {
+                Some(header_form(file, entry.value)?)
+            } else {
+                None
+            };
+            replace(&mut forms, name, form);
         }
         let (name, form) = header(file, auth.as_ref())?;
-        forms.retain(|(known, _)| *known != name);
-        forms.push((name, form));
-        let info = forms.iter().flat_map(|(_, form)| &form.pieces);
-        let info = info.filter_map(|piece| match piece {
-            CredentialPiece::Info(name, _) => Some(name.clone()),
-            _ => None,
-        });
+        replace(&mut forms, name, Some(form));
         Some(Self {
-            info: info.collect(),
+            info: info_of(&forms),
             form: CredentialForm::of_forms(forms),
         })
     }
 }
 
+fn info_of(forms: &[(HeaderName, HeaderForm)]) -> Vec<String> {
+    let pieces = forms.iter().flat_map(|(_, form)| &form.pieces);
+    let names = pieces.filter_map(CredentialPiece::info_name);
+    names.map(str::to_owned).collect()
+}
+
+/// A header whose whole value is a template.
+fn header_form(file: &ProxyFile<'_>, field: Field<'_>) -> Option<HeaderForm> {
+    pieces(file, field).map(HeaderForm::of)
+}
+
 /// The header of `auth`: a rendered template, or the caller's header as it came.
 fn header(file: &ProxyFile<'_>, auth: Option<&Table<'_>>) -> Option<(HeaderName, HeaderForm)> {
     let name = match auth.and_then(|auth| auth.said("headerName")) {
-        Some(node) => header_name(node, file.faults)?,
+        Some(field) => header_name(field)?,
         None => AUTHORIZATION,
     };
-    let Some(node) = auth.and_then(|auth| auth.said("credentialTemplate")) else {
-        let form = HeaderForm {
-            pieces: vec![CredentialPiece::Header],
-            ..HeaderForm::default()
-        };
-        return Some((name, form));
+    let template = auth.and_then(|auth| auth.said("credentialTemplate"));
+    let (Some(auth), Some(template)) = (auth, template) else {
+        return Some((name, HeaderForm::of(vec![CredentialPiece::Header])));
     };
-    let text = |key| auth.and_then(|auth| auth.text_said(key));
     let form = HeaderForm {
-        prefix: text("scheme").map_or_else(String::new, |scheme| format!("{scheme} ")),
-        base64: text("encode") != Some("none"),
-        pieces: pieces(file, node)?,
+        prefix: scheme(auth.text_said("scheme")),
+        base64: auth.text_said("encode") != Some("none"),
+        pieces: pieces(file, template)?,
     };
     Some((name, form))
 }
 
-fn header_name(node: &Node, faults: &Faults) -> Option<HeaderName> {
-    let text = super::super::table::text(node, faults)?;
-    let name = HeaderName::from_bytes(text.as_bytes()).ok();
+fn header_name(field: Field<'_>) -> Option<HeaderName> {
+    let name = HeaderName::from_bytes(field.text()?.as_bytes()).ok();
     let name = name.filter(|name| !is_connection_header(name));
-    if name.is_none() {
-        faults.add(&node.place, "is not the name of a header for a credential");
-    }
-    name
+    name.or_else(|| field.reject("is not the name of a header for a credential"))
 }
 
 /// The pieces of a credential. Values that do not exist here are left out.
-fn pieces(file: &ProxyFile<'_>, node: &Node) -> Option<Vec<CredentialPiece>> {
-    let text = super::super::table::text(node, file.faults)?;
-    let fault = |message: &str| {
-        file.faults.add(&node.place, message);
-        None
-    };
+fn pieces(file: &ProxyFile<'_>, field: Field<'_>) -> Option<Vec<CredentialPiece>> {
     let mut pieces = Vec::new();
-    for piece in ProxyTemplate::parse(text).0 {
-        let path = match piece {
-            ProxyPiece::Text(text) => {
-                pieces.push(CredentialPiece::Text(text));
-                continue;
+    for piece in ProxyTemplate::parse(field.text()?).0 {
+        match piece {
+            ProxyPiece::Text(text) => pieces.push(CredentialPiece::Text(text)),
+            ProxyPiece::Slot(path) => {
+                let named = piece_named(&path, &file.secret);
+                pieces.extend(field.parsed(named)?);
             }
-            ProxyPiece::Slot(path) => path,
-        };
-        pieces.push(match Variable::of(&path) {
-            Ok(Variable::Key) => CredentialPiece::Key,
-            Ok(Variable::Header) => CredentialPiece::Header,
-            Ok(Variable::Secret) => {
-                CredentialPiece::Configured(file.secret.get(&node.place, file.faults)?)
-            }
-            Ok(Variable::Host) => CredentialPiece::Host,
-            Ok(Variable::UserId) => CredentialPiece::UserId,
-            Ok(Variable::Info(name, below)) => CredentialPiece::Info(name, below),
-            Ok(Variable::Missing) => continue,
-            Ok(_) => return fault("is a credential, which cannot depend on the call"),
-            Err(error) => return fault(&error.to_string()),
-        });
+        }
     }
     if pieces.is_empty() {
-        return fault("names nothing that is known here, so it would be empty");
+        return field.reject("names nothing that is known here, so it would be empty");
     }
     Some(pieces)
 }
 
+/// The piece that a placeholder stands for. `None` if it is none that exists here.
+fn piece_named(path: &Path, secret: &SecretKey) -> Result<Option<CredentialPiece>, String> {
+    Ok(Some(
+        match Variable::of(path).map_err(|error| error.to_string())? {
+            Variable::Key => CredentialPiece::Key,
+            Variable::Header => CredentialPiece::Header,
+            Variable::Secret => CredentialPiece::Configured(secret.get()?),
+            Variable::Host => CredentialPiece::Host,
+            Variable::UserId => CredentialPiece::UserId,
+            Variable::Info(name, below) => CredentialPiece::Info(name, below),
+            Variable::Missing => return Ok(None),
+            _ => return Err("is a credential, which cannot depend on the call".to_owned()),
+        },
+    ))
+}
+
 /// How the session shows parts of the credential to requests.
 pub(super) fn shown_pieces(shown: &[CredentialVariable]) -> Vec<CredentialPiece> {
-    let piece = |part: &CredentialVariable| match part {
-        CredentialVariable::Key => CredentialPiece::Key,
-        CredentialVariable::Header => CredentialPiece::Header,
-    };
-    shown.iter().map(piece).collect()
+    shown.iter().map(CredentialPiece::from).collect()
+}
+
+impl From<&CredentialVariable> for CredentialPiece {
+    fn from(part: &CredentialVariable) -> Self {
+        match part {
+            CredentialVariable::Key => Self::Key,
+            CredentialVariable::Header => Self::Header,
+        }
+    }
 }

@@ -2,8 +2,7 @@
 
 use super::super::super::name::Name;
 use super::super::super::plan::{RecordPlan, TextField};
-use super::super::super::slot::{Piece, Slot, Template};
-use super::super::super::tree::Faults;
+use super::super::super::slot::{Template, TemplatePiece, TemplateSlot};
 use super::super::table::Table;
 use crate::connector::path::Path;
 
@@ -14,34 +13,26 @@ pub(super) struct ItemPlan {
 }
 
 /// Where the list is in the reply. App Connect puts the reply under `body`.
-pub(super) fn list(mapping: &Table<'_>, faults: &Faults) -> Option<Path> {
-    let Some(node) = mapping.said("listPath") else {
+pub(super) fn list(mapping: &Table<'_>) -> Option<Path> {
+    let Some(field) = mapping.said("listPath") else {
         return Some(Path::dotted(""));
     };
-    let path = Path::dotted(super::super::table::text(node, faults)?);
-    let below = path.below("body");
-    if below.is_none() {
-        let message = "must be body, or begin with body.: the reply stands there";
-        faults.add(&node.place, message);
-    }
-    below
+    let below = Path::dotted(field.text()?).below("body");
+    let message = "must be body, or begin with body.: the reply stands there";
+    below.or_else(|| field.reject(message))
 }
 
 /// What of an item is what. A path that is not set has a default; one that is set has none.
-pub(super) fn item(mapping: &Table<'_>, faults: &Faults) -> Option<ItemPlan> {
+pub(super) fn item(mapping: &Table<'_>) -> Option<ItemPlan> {
     let item = match mapping.said("item") {
-        Some(node) => Some(Table::open(node, faults)?),
+        Some(field) => Some(field.open()?),
         None => None,
     };
-    let path = |field: &str| {
-        let key = format!("{field}Path");
-        let set = item.as_ref().and_then(|item| item.text_said(&key));
-        Path::dotted(set.unwrap_or(field))
-    };
+    let path = |field| item_path(item.as_ref(), field);
     let text = |field| TextField(vec![own(path(field))]);
     let mut kind = text("type");
-    kind.0
-        .push(Template(vec![Piece::Text("Contact".to_owned())]));
+    let default = TemplatePiece::Text("Contact".to_owned());
+    kind.0.push(Template(vec![default]));
     Some(ItemPlan {
         record: RecordPlan {
             id: text("id"),
@@ -59,8 +50,13 @@ pub(super) fn item(mapping: &Table<'_>, faults: &Faults) -> Option<ItemPlan> {
     })
 }
 
+fn item_path(item: Option<&Table<'_>>, field: &str) -> Path {
+    let set = item.and_then(|item| item.text_said(&format!("{field}Path")));
+    Path::dotted(set.unwrap_or(field))
+}
+
 fn own(path: Path) -> Template {
-    Template(vec![Piece::Slot(Slot {
+    Template(vec![TemplatePiece::Slot(TemplateSlot {
         each: false,
         name: Name::Own(path),
         filters: Vec::new(),

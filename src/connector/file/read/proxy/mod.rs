@@ -2,13 +2,16 @@
 //! our own language. What else is in it is for App Connect and is ignored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::keys;
 use super::super::plan::{NumberUse, Plan, RequestPlan, SearchRequest};
 use super::super::proxy::ProxyRequest;
-use super::super::tree::{Entry, Faults, Node, NodeValue};
+use super::super::tree::{Faults, Node, NodeValue};
 use super::connection::is_own;
 use super::crm::{self, CrmSection};
+use super::defaults::Defaults;
+use super::field::{Field, TableEntry};
 use super::paging::pager;
 use super::table::Table;
 use super::{FileConnector, InputNames, Parts, Secrets, details, whoami};
@@ -25,6 +28,8 @@ mod request;
 mod url;
 
 use auth::{AuthParts, SecretKey};
+use mapping::ItemPlan;
+use request::FindRequest;
 
 /// What a configuration says before its requests are put together.
 struct ProxyFile<'n> {
@@ -44,22 +49,20 @@ pub(super) fn connector(
     faults: &Faults,
 ) -> Option<FileConnector> {
     let none = Node::empty_table("contactd");
-    let root = Table::open(node, faults)?;
+    let root = Field::new(node, faults).open()?;
+    let own = root.said("contactd");
+    let own = own.unwrap_or(Field::new(&none, faults));
     let operations = root.open_said("operations");
     let file = ProxyFile {
         defaults: root.open_said("requestDefaults"),
         find: operations.and_then(|operations| operations.open_said("findContact")),
-        own: Table::new(
-            root.said("contactd").unwrap_or(&none),
-            &[keys::CONTACTD],
-            faults,
-        )?,
+        own: own.table(&[keys::CONTACTD])?,
         secret: SecretKey::of(&root, secrets),
         root,
         faults,
     };
     let parts = file.parts()?;
-    parts.assemble(&file.own, faults)
+    parts.assemble(&file.own)
 }
 
 /// App Connect takes every 2xx as a success. Of those with a body, only 200 and 201 are complete.
@@ -80,63 +83,61 @@ impl ProxyFile<'_> {
             None => None,
         };
         let auth = auth?;
-        let mut names = InputNames::default();
-        let headers = self.fixed_headers();
-        let crm = Some(CrmSection {
+        let crm = CrmSection {
             base: address.base,
             hosts: self.own.list_of("hosts", str::parse),
             quotas: self.quotas()?,
-        });
+        };
+        let mut names = InputNames::default();
         names.info.extend(auth.info);
-        let (mut searches, mut shown, mut finds_extensions) = (Vec::new(), Vec::new(), false);
-        if let Some(request) = request {
-            names.info.extend(request.proxy.reads.info.iter().cloned());
-            names
-                .asked_info
-                .extend(request.proxy.reads.info.iter().cloned());
-            names.host |= request.proxy.reads.host;
-            names.required_info.extend(request.in_path);
-            shown.extend(&request.proxy.reads.credential);
-            finds_extensions = request.reads_extension;
-            searches.extend(self.search(request.proxy, request.depends));
+        let mut shown = Vec::new();
+        if let Some(request) = &request {
+            names.add_proxy(request);
+            shown = auth::shown_pieces(&request.proxy.reads.credential);
         }
         Some(Parts {
-            crm,
-            plan: Plan {
-                about: self.about(),
-                searches,
-                details: details(&self.own, None, &headers, self.faults),
-                whoami: whoami(&self.own, &headers, self.faults),
-                kept: Vec::new(),
-            },
-            credential: Some(auth.form.showing(auth::shown_pieces(&shown))),
+            crm: Some(crm),
+            finds_extensions: request.as_ref().is_some_and(|it| it.reads_extension),
+            plan: self.plan(request),
+            credential: Some(auth.form.showing(shown)),
             secrets: self.secret.names(),
             names,
             token: None,
             replies: vec![rule(201, ReplyClass::Found), rule(204, ReplyClass::Nobody)],
-            finds_extensions,
         })
     }
 
+    fn plan(&self, find: Option<FindRequest>) -> Plan {
+        let headers = self.fixed_headers();
+        let search = find.and_then(|find| self.search(find.proxy, find.depends));
+        Plan {
+            about: self.about(),
+            searches: search.into_iter().collect(),
+            details: details(&self.own, Defaults::default(), &headers, self.faults),
+            whoami: whoami(&self.own, &headers),
+            kept: Vec::new(),
+        }
+    }
+
     fn about(&self) -> About {
-        let meta = self.root.open_said("meta");
-        let name = meta.and_then(|meta| {
-            let name = meta.text_said("displayName");
-            name.or_else(|| meta.text_said("name"))
-        });
         About {
-            name: name.unwrap_or("App Connect proxy").to_owned(),
+            name: self.name().unwrap_or("App Connect proxy").to_owned(),
             ..About::default()
         }
+    }
+
+    fn name(&self) -> Option<&str> {
+        let meta = self.root.open_said("meta")?;
+        let name = meta.text_said("displayName");
+        name.or_else(|| meta.text_said("name"))
     }
 
     /// The search. `None` without a mapping: nothing could be found.
     fn search(&self, proxy: ProxyRequest, depends: NumberUse) -> Option<SearchRequest> {
         let find = self.find.as_ref()?;
         let mapping = find.open_said("responseMapping")?;
-        let list = mapping::list(&mapping, self.faults);
-        let item = mapping::item(&mapping, self.faults)?;
-        let phones = self.own.list_of("phones", Path::parse);
+        let list = mapping::list(&mapping);
+        let item = mapping::item(&mapping)?;
         let has_phones = self.own.has("phones");
         if depends == NumberUse::Nothing && !has_phones {
             find.fault(
@@ -145,7 +146,7 @@ impl ProxyFile<'_> {
         }
         Some(SearchRequest {
             request: self.request(proxy, list?),
-            phones: Some(if has_phones { phones } else { vec![item.phone] }),
+            phones: Some(self.phones(&item)),
             keeps_others: !has_phones,
             record: item.record,
             only_if_empty: false,
@@ -157,8 +158,16 @@ impl ProxyFile<'_> {
         })
     }
 
+    /// Where a record has its numbers: what `contactd` says, or the one that is mapped.
+    fn phones(&self, item: &ItemPlan) -> Vec<Path> {
+        if self.own.has("phones") {
+            self.own.list_of("phones", Path::parse)
+        } else {
+            vec![item.phone.clone()]
+        }
+    }
+
     fn request(&self, proxy: ProxyRequest, list: Path) -> RequestPlan {
-        let pages = self.own.get("pages");
         RequestPlan {
             method: proxy.method,
             proxy: Some(Arc::new(proxy)),
@@ -171,7 +180,7 @@ impl ProxyFile<'_> {
                 list,
                 shape: ListShape::Loose,
             },
-            pager: pages.and_then(|node| pager(node, self.faults)),
+            pager: self.own.get("pages").and_then(pager),
             each: None,
             before: Vec::new(),
         }
@@ -180,27 +189,40 @@ impl ProxyFile<'_> {
     /// The quota of `contactd`, or a careful one: the lowest that a CRM with an own file documents
     /// (Clio, 50 calls a minute), in small bursts.
     fn quotas(&self) -> Option<Quotas> {
-        if let Some(node) = self.own.get("quota") {
-            return crm::quotas(node, self.faults);
+        if let Some(quota) = self.own.get("quota") {
+            return crm::quotas(quota);
         }
-        let minute = std::time::Duration::from_secs(60);
+        let minute = Duration::from_secs(60);
         let careful = Quota::new(50, minute, 10, Scope::User, 0.5).ok()?;
         Some(careful.into())
     }
 
     /// The default headers that our own requests can have too: those without placeholders.
-    fn fixed_headers(&self) -> Vec<Entry> {
-        let headers = self
-            .defaults
-            .as_ref()
-            .and_then(|table| table.open_said("defaultHeaders"));
-        let entries = headers.map_or(&[][..], |table| table.entries());
-        let is_fixed = |entry: &&Entry| {
-            let name = entry.key.to_ascii_lowercase();
-            let is_text =
-                matches!(&entry.node.value, NodeValue::Text(text) if !text.contains("{{"));
-            is_text && !is_own(&name)
-        };
-        entries.iter().filter(is_fixed).cloned().collect()
+    fn fixed_headers(&self) -> Vec<TableEntry<'_>> {
+        let headers = self.default_headers();
+        let entries = headers.iter().flat_map(Table::entries);
+        entries.filter(is_fixed).collect()
+    }
+
+    fn default_headers(&self) -> Option<Table<'_>> {
+        self.defaults.as_ref()?.open_said("defaultHeaders")
+    }
+}
+
+fn is_fixed(header: &TableEntry<'_>) -> bool {
+    let NodeValue::Text(text) = header.value.value() else {
+        return false;
+    };
+    !text.contains("{{") && !is_own(&header.key.to_ascii_lowercase())
+}
+
+impl InputNames {
+    /// What the request in App Connect's form reads.
+    fn add_proxy(&mut self, request: &FindRequest) {
+        let reads = &request.proxy.reads;
+        self.info.extend_from_slice(&reads.info);
+        self.asked_info.extend_from_slice(&reads.info);
+        self.host |= reads.host;
+        self.required_info.extend_from_slice(&request.in_path);
     }
 }

@@ -1,17 +1,18 @@
 //! Reads the request of `findContact`: method, parameters, headers and body.
 
 use http::header::{CONTENT_TYPE, HeaderName};
-use serde_json::Value;
 
 use super::super::super::plan::NumberUse;
 use super::super::super::proxy::template::{ProxyNode, ProxyTemplate};
 use super::super::super::proxy::variables::Variable;
-use super::super::super::proxy::{CredentialVariable, ProxyRequest, ProxyUrl, Reads};
-use super::super::super::tree::{Faults, Node, NodeValue};
+use super::super::super::proxy::{CredentialVariable, ProxyReads, ProxyRequest, ProxyUrl};
+use super::super::super::tree::{KeyValue, Node, NodeValue};
+use super::super::field::Field;
 use super::super::table::Table;
 use super::ProxyFile;
-use super::headers::{headers, is_credential};
-use crate::connector::request::Method;
+use super::auth::SecretKey;
+use super::headers::{headers, is_credential, replace};
+use crate::connector::request::ReadMethod;
 
 /// A request, and what the rest of the file has to know of it.
 pub(super) struct FindRequest {
@@ -28,41 +29,26 @@ pub(super) fn request(
     find: &Table<'_>,
     url: ProxyUrl,
 ) -> Option<FindRequest> {
-    let object = |key| match find.said(key) {
-        Some(node) => is_object(node, file.faults).then(|| proxy_node(node)),
-        None => Some(ProxyNode::Object(Vec::new())),
-    };
-    let (query, body, method) = (object("query"), object("body"), method(find, file.faults));
+    let (query, body) = (object(find, "query"), object(find, "body"));
+    let method = method(find);
     let headers = own_headers(file);
     let mut proxy = ProxyRequest {
         method: method?,
         url,
         query: query?,
         is_form: headers.iter().any(is_form),
-        headers: headers
-            .into_iter()
-            .map(|(name, node)| (name, proxy_node(node)))
-            .collect(),
+        headers: headers.into_iter().map(rendered).collect(),
         body: body?,
-        reads: Reads::default(),
+        reads: ProxyReads::default(),
     };
     if proxy.body.is_mutation() {
         find.fault("sends a GraphQL mutation in its body, which is not a read");
     }
-    let mut reader = Reader {
-        file,
-        find,
-        reads: Reads::default(),
-        depends: NumberUse::Nothing,
-        reads_extension: false,
-    };
-    for part in &proxy.url.path {
-        reader.read(part);
-    }
+    let mut reader = TemplateReader::new(file, find);
+    proxy.url.path.iter().for_each(|part| reader.read(part));
     let in_path = reader.reads.info.clone();
-    for part in proxy.templates() {
-        reader.read(part);
-    }
+    let templates = proxy.templates().into_iter();
+    templates.for_each(|template| reader.read(template));
     proxy.reads = reader.reads;
     Some(FindRequest {
         proxy,
@@ -72,60 +58,67 @@ pub(super) fn request(
     })
 }
 
+/// An object of values; empty if the key is not set.
+fn object(find: &Table<'_>, key: &str) -> Option<ProxyNode> {
+    let Some(field) = find.said(key) else {
+        return Some(ProxyNode::Object(Vec::new()));
+    };
+    match field.value() {
+        NodeValue::Table(_) => Some(field.node().into()),
+        _ => field.reject("must be an object"),
+    }
+}
+
 /// The headers without those of the credential. Later ones win.
-fn own_headers<'n>(file: &ProxyFile<'n>) -> Vec<(HeaderName, &'n Node)> {
-    let mut own: Vec<(HeaderName, &Node)> = Vec::new();
+fn own_headers<'n>(file: &'n ProxyFile<'_>) -> Vec<(HeaderName, Field<'n>)> {
+    let mut own: Vec<(HeaderName, Field<'n>)> = Vec::new();
     for (name, entry) in headers(file) {
-        own.retain(|(known, _)| *known != name);
-        if !is_credential(&entry.node) {
-            own.push((name, &entry.node));
-        }
+        let is_own = !is_credential(entry.value);
+        replace(&mut own, name, is_own.then_some(entry.value));
     }
     own
 }
 
+fn rendered((name, field): (HeaderName, Field<'_>)) -> (HeaderName, ProxyNode) {
+    (name, field.node().into())
+}
+
 /// Whether a header says that the body is a form.
-fn is_form((name, node): &(HeaderName, &Node)) -> bool {
-    let is_form = |text: &String| text.contains("x-www-form-urlencoded");
-    *name == CONTENT_TYPE && matches!(&node.value, NodeValue::Text(text) if is_form(text))
+fn is_form((name, field): &(HeaderName, Field<'_>)) -> bool {
+    let text = field.value().text().unwrap_or_default();
+    *name == CONTENT_TYPE && text.contains("x-www-form-urlencoded")
 }
 
 /// The method. A POST is taken as a search, because the operation is one.
-fn method(find: &Table<'_>, faults: &Faults) -> Option<Method> {
-    let Some(node) = find.said("method") else {
-        return Some(Method::Get);
+fn method(find: &Table<'_>) -> Option<ReadMethod> {
+    let Some(field) = find.said("method") else {
+        return Some(ReadMethod::Get);
     };
-    let text = super::super::table::text(node, faults)?;
-    match text.to_ascii_uppercase().as_str() {
-        "GET" => Some(Method::Get),
-        "POST" => Some(Method::ReadByPost),
-        _ => {
-            faults.add(&node.place, "must be GET or POST: a look-up only reads");
-            None
+    match field.text()?.to_ascii_uppercase().as_str() {
+        "GET" => Some(ReadMethod::Get),
+        "POST" => Some(ReadMethod::ReadByPost),
+        _ => field.reject("must be GET or POST: a look-up only reads"),
+    }
+}
+
+impl From<&Node> for ProxyNode {
+    fn from(node: &Node) -> Self {
+        match &node.value {
+            NodeValue::Text(text) => Self::Text(ProxyTemplate::parse(text)),
+            NodeValue::List(items) => Self::List(items.iter().map(Self::from).collect()),
+            NodeValue::Table(entries) => {
+                let member = |entry: &KeyValue| (entry.key.clone(), Self::from(&entry.node));
+                Self::Object(entries.iter().map(member).collect())
+            }
+            scalar => Self::Literal(scalar.scalar().unwrap_or_default()),
         }
     }
 }
 
-fn is_object(node: &Node, faults: &Faults) -> bool {
-    let is_object = matches!(node.value, NodeValue::Table(_));
-    if !is_object {
-        faults.add(&node.place, "must be an object");
-    }
-    is_object
-}
-
-fn proxy_node(node: &Node) -> ProxyNode {
-    match &node.value {
-        NodeValue::Null => ProxyNode::Literal(Value::Null),
-        NodeValue::Bool(on) => ProxyNode::Literal((*on).into()),
-        NodeValue::Number(number) => ProxyNode::Literal(number.clone().into()),
-        NodeValue::Text(text) => ProxyNode::Text(ProxyTemplate::parse(text)),
-        NodeValue::List(items) => ProxyNode::List(items.iter().map(proxy_node).collect()),
-        NodeValue::Table(entries) => {
-            let members = entries.iter();
-            let members = members.map(|entry| (entry.key.clone(), proxy_node(&entry.node)));
-            ProxyNode::Object(members.collect())
-        }
+impl ProxyTemplate {
+    /// Whether it is a request of GraphQL that changes something.
+    fn begins_mutation(&self) -> bool {
+        self.first_text().trim_start().starts_with("mutation")
     }
 }
 
@@ -133,10 +126,7 @@ impl ProxyNode {
     fn is_mutation(&self) -> bool {
         match self {
             Self::Literal(_) => false,
-            Self::Text(template) => {
-                let text = template.first_text().trim_start();
-                text.starts_with("mutation")
-            }
+            Self::Text(template) => template.begins_mutation(),
             Self::List(items) => items.iter().any(Self::is_mutation),
             Self::Object(members) => members.iter().any(|(_, node)| node.is_mutation()),
         }
@@ -159,35 +149,50 @@ impl ProxyRequest {
 }
 
 /// Finds out what templates read.
-struct Reader<'a> {
-    file: &'a ProxyFile<'a>,
+struct TemplateReader<'a> {
+    secret: &'a SecretKey,
     find: &'a Table<'a>,
-    reads: Reads,
+    reads: ProxyReads,
     depends: NumberUse,
     reads_extension: bool,
 }
 
-impl Reader<'_> {
+impl<'a> TemplateReader<'a> {
+    fn new(file: &'a ProxyFile<'_>, find: &'a Table<'a>) -> Self {
+        Self {
+            secret: &file.secret,
+            find,
+            reads: ProxyReads::default(),
+            depends: NumberUse::Nothing,
+            reads_extension: false,
+        }
+    }
+
     fn read(&mut self, template: &ProxyTemplate) {
         for path in template.slots() {
             match Variable::of(path) {
-                Ok(Variable::Spelled) => self.depends = NumberUse::Text,
-                Ok(Variable::Parsed) => self.depends = self.depends.max(NumberUse::Number),
-                Ok(Variable::Key) => self.show(CredentialVariable::Key),
-                Ok(Variable::Header) => self.show(CredentialVariable::Header),
-                Ok(Variable::Secret) => {
-                    self.reads.secret = self.file.secret.get(self.find.place, self.file.faults);
+                Ok(variable) => self.add(variable),
+                Err(error) => {
+                    let message = format!("has {{{{{path}}}}}, which {error}");
+                    self.find.fault(message);
                 }
-                Ok(Variable::Info(name, _)) if !self.reads.info.contains(&name) => {
-                    self.reads.info.push(name);
-                }
-                Ok(Variable::Host) => self.reads.host = true,
-                Ok(Variable::IsExtension) => self.reads_extension = true,
-                Ok(_) => {}
-                Err(error) => self
-                    .find
-                    .fault(format!("has {{{{{path}}}}}, which {error}")),
             }
+        }
+    }
+
+    fn add(&mut self, variable: Variable) {
+        match variable {
+            Variable::Spelled => self.depends = NumberUse::Text,
+            Variable::Parsed => self.depends = self.depends.max(NumberUse::Number),
+            Variable::Key => self.show(CredentialVariable::Key),
+            Variable::Header => self.show(CredentialVariable::Header),
+            Variable::Secret => self.reads.secret = self.find.parsed(self.secret.get()),
+            Variable::Info(name, _) if !self.reads.info.contains(&name) => {
+                self.reads.info.push(name);
+            }
+            Variable::Host => self.reads.host = true,
+            Variable::IsExtension => self.reads_extension = true,
+            _ => {}
         }
     }
 

@@ -8,8 +8,8 @@ use ::url::form_urlencoded;
 use super::super::super::proxy::ProxyUrl;
 use super::super::super::proxy::template::{ProxyPiece, ProxyTemplate};
 use super::super::super::proxy::variables::Variable;
-use super::super::super::tree::{Faults, Node};
-use super::super::table::text;
+use super::super::field::Field;
+use super::super::table::Table;
 use super::ProxyFile;
 use crate::connector::base::{BaseForm, BasePiece, fixed_address};
 
@@ -19,139 +19,168 @@ pub(super) struct Address {
     pub(super) url: ProxyUrl,
 }
 
-/// A template with its place in the file.
+/// A text of the file that is a template.
 #[derive(Clone, Copy)]
-struct Source<'a> {
-    node: &'a Node,
-    text: &'a str,
-    faults: &'a Faults,
+struct UrlText<'n> {
+    field: Field<'n>,
+    text: &'n str,
 }
 
-impl Source<'_> {
-    fn fault<T>(&self, message: &str) -> Option<T> {
-        self.faults.add(&self.node.place, message);
-        None
+impl<'n> UrlText<'n> {
+    fn of(field: Field<'n>) -> Option<Self> {
+        let text = field.text()?;
+        Some(Self { field, text })
+    }
+
+    fn template(self) -> ProxyTemplate {
+        ProxyTemplate::parse(self.text)
+    }
+
+    fn is_absolute(self) -> bool {
+        self.text.starts_with("https://") || self.text.starts_with("http://")
+    }
+
+    /// What follows the base, if this text begins with it.
+    fn after(self, base: UrlText<'_>) -> Option<Self> {
+        let root = base.text.strip_suffix('/').unwrap_or(base.text);
+        let rest = self.text.strip_prefix(root)?;
+        let is_below = rest.is_empty() || rest.starts_with(['/', '?', '#']);
+        is_below.then_some(Self { text: rest, ..self })
+    }
+}
+
+impl Address {
+    /// A url below the base.
+    fn below(base: UrlText<'_>, url: Option<UrlText<'_>>) -> Option<Self> {
+        Some(Self {
+            base: base_form(&base.template(), base.field)?,
+            url: match url {
+                Some(url) => relative(&url.template(), url.field)?,
+                None => ProxyUrl::default(),
+            },
+        })
     }
 }
 
 /// Reads the address of `findContact`, or the base alone if there is no such operation.
 pub(super) fn address(file: &ProxyFile<'_>) -> Option<Address> {
-    let source = |node| {
-        let text = text(node, file.faults)?;
-        Some(Source {
-            node,
-            text,
-            faults: file.faults,
-        })
-    };
-    let base = match file
-        .defaults
-        .as_ref()
-        .and_then(|table| table.said("baseUrl"))
-    {
-        Some(node) => Some(source(node)?),
+    let base = match said(file.defaults.as_ref(), "baseUrl") {
+        Some(field) => Some(UrlText::of(field)?),
         None => None,
     };
-    let url = match file.find.as_ref().and_then(|find| find.said("url")) {
-        Some(node) => Some(source(node)?),
+    let url = match said(file.find.as_ref(), "url") {
+        Some(field) => Some(UrlText::of(field)?),
         None => None,
     };
     match (base, url) {
-        (_, Some(url)) if is_absolute(url.text) => absolute(base, url),
-        (Some(base), url) => Some(Address {
-            base: base_form(&ProxyTemplate::parse(base.text), base)?,
-            url: match url {
-                Some(url) => relative(&ProxyTemplate::parse(url.text), url)?,
-                None => ProxyUrl::default(),
-            },
-        }),
+        (_, Some(url)) if url.is_absolute() => absolute(base, url),
+        (Some(base), url) => Address::below(base, url),
         (None, _) => {
-            file.root
-                .fault("needs requestDefaults.baseUrl, the CRM's address");
-            None
+            let message = "needs requestDefaults.baseUrl, the CRM's address";
+            file.root.reject(message)
         }
     }
 }
 
-fn is_absolute(url: &str) -> bool {
-    url.starts_with("https://") || url.starts_with("http://")
+fn said<'n>(table: Option<&Table<'n>>, key: &str) -> Option<Field<'n>> {
+    table?.said(key)
 }
 
 /// A url that has a scheme and a host of its own. Below the base it is the same as a relative one.
-fn absolute(base: Option<Source<'_>>, url: Source<'_>) -> Option<Address> {
-    if let Some(base) = base {
-        let root = base.text.strip_suffix('/').unwrap_or(base.text);
-        let below = url.text.strip_prefix(root);
-        let below = below.filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']));
-        if let Some(below) = below {
-            return Some(Address {
-                base: base_form(&ProxyTemplate::parse(base.text), base)?,
-                url: relative(&ProxyTemplate::parse(below), url)?,
-            });
-        }
-    }
-    let template = ProxyTemplate::parse(url.text);
-    let scheme = url.text.find("//").map_or(0, |at| at + 2);
-    let (root, rest) = template.split_literal(scheme, &['/', '?', '#']);
-    let mut form = base_form(&root, url)?;
-    if let (BaseForm::Pieces(pieces), Some(base)) = (&mut form, base)
-        && let [BasePiece::Text(text)] = pieces.as_slice()
-        && !has_same_host(text, base.text)
+fn absolute(base: Option<UrlText<'_>>, url: UrlText<'_>) -> Option<Address> {
+    if let Some(base) = base
+        && let Some(rest) = url.after(base)
     {
-        *pieces = vec![BasePiece::Elsewhere(text.clone())];
+        return Address::below(base, Some(rest));
     }
+    let scheme = url.text.find("//").map_or(0, |at| at + 2);
+    let (root, rest) = url.template().split_literal(scheme, &['/', '?', '#']);
+    let form = base_form(&root, url.field)?;
     Some(Address {
-        base: form,
-        url: relative(&rest, url)?,
+        base: or_elsewhere(form, base),
+        url: relative(&rest, url.field)?,
     })
+}
+
+/// Marks a fixed address on another host than the base's, which the settings must allow.
+fn or_elsewhere(form: BaseForm, base: Option<UrlText<'_>>) -> BaseForm {
+    let (BaseForm::Pieces(pieces), Some(base)) = (&form, base) else {
+        return form;
+    };
+    match pieces.as_slice() {
+        [BasePiece::Text(text)] if !has_same_host(text, base.text) => {
+            BaseForm::Pieces(vec![BasePiece::Elsewhere(text.clone())])
+        }
+        _ => form,
+    }
 }
 
 fn has_same_host(one: &str, other: &str) -> bool {
-    let host = |text| ::url::Url::parse(text).ok()?.host_str().map(str::to_owned);
-    host(one).is_some() && host(one) == host(other)
+    let host = host_of(one);
+    host.is_some() && host == host_of(other)
+}
+
+fn host_of(address: &str) -> Option<String> {
+    let url = ::url::Url::parse(address).ok()?;
+    url.host_str().map(str::to_owned)
 }
 
 /// The base address. Its placeholders can be the user's host and fields of the additional info.
-fn base_form(template: &ProxyTemplate, source: Source<'_>) -> Option<BaseForm> {
+fn base_form(template: &ProxyTemplate, field: Field<'_>) -> Option<BaseForm> {
     if let Some(address) = template.literal() {
-        if fixed_address(address).is_err() {
-            return source.fault(
-                "must be an https address with a host name, without port, user and \
-                 query; another one belongs into the setting base_url",
-            );
-        }
-        return Some(BaseForm::Pieces(vec![BasePiece::Text(address.to_owned())]));
+        return fixed_base(address, field);
     }
-    let is_https =
-        matches!(template.0.first(), Some(ProxyPiece::Text(text)) if text.starts_with("https://"));
+    let is_https = template.first_text().starts_with("https://");
     let is_whole = template.0.len() == 1;
     if !is_https && !is_whole {
-        return source.fault("must begin with https://");
+        return field.reject("must begin with https://");
     }
-    let pieces = template.0.iter().map(|piece| match piece {
-        ProxyPiece::Text(text) => Some(BasePiece::Text(text.clone())),
-        ProxyPiece::Slot(path) => match Variable::of(path) {
-            Ok(Variable::Host) => Some(BasePiece::Host),
-            Ok(Variable::Info(name, below)) => Some(BasePiece::Info(name, below)),
-            _ => source.fault("can only name user.hostname and fields of user.platformAdditionalInfo in the address"),
-        },
-    });
-    let pieces: Vec<BasePiece> = pieces.collect::<Option<_>>()?;
-    let is_host = matches!(
-        pieces.as_slice(),
-        [BasePiece::Text(text), BasePiece::Host] if text == "https://"
-    );
-    Some(if is_host {
-        BaseForm::Host
-    } else {
-        BaseForm::Pieces(pieces)
-    })
+    let pieces = template.0.iter().map(|piece| base_piece(piece, field));
+    Some(BaseForm::of_pieces(pieces.collect::<Option<_>>()?))
+}
+
+fn fixed_base(address: &str, field: Field<'_>) -> Option<BaseForm> {
+    if fixed_address(address).is_err() {
+        return field.reject(
+            "must be an https address with a host name, without port, user and \
+             query; another one belongs into the setting base_url",
+        );
+    }
+    Some(BaseForm::fixed(address))
+}
+
+fn base_piece(piece: &ProxyPiece, field: Field<'_>) -> Option<BasePiece> {
+    let path = match piece {
+        ProxyPiece::Text(text) => return Some(BasePiece::Text(text.clone())),
+        ProxyPiece::Slot(path) => path,
+    };
+    match Variable::of(path) {
+        Ok(Variable::Host) => Some(BasePiece::Host),
+        Ok(Variable::Info(name, below)) => Some(BasePiece::Info(name, below)),
+        _ => field.reject(
+            "can only name user.hostname and fields of user.platformAdditionalInfo in the address",
+        ),
+    }
 }
 
 /// A path and its parameters. What follows a `#` is never sent.
-fn relative(template: &ProxyTemplate, source: Source<'_>) -> Option<ProxyUrl> {
+fn relative(template: &ProxyTemplate, field: Field<'_>) -> Option<ProxyUrl> {
     let (address, _) = template.split_literal(0, &['#']);
     let (path, query) = address.split_literal(0, &['?']);
+    let (path, ends_in_slash) = segments(path);
+    let is_odd = |segment: &ProxyTemplate| matches!(segment.literal(), Some("" | "." | ".."));
+    if path.iter().any(is_odd) {
+        return field.reject("has a segment that is empty, . or ..");
+    }
+    Some(ProxyUrl {
+        path,
+        ends_in_slash,
+        query: parameters(query),
+    })
+}
+
+/// The segments of a path, and whether a slash follows the last one.
+fn segments(path: ProxyTemplate) -> (Vec<ProxyTemplate>, bool) {
     let is_empty = path.0.is_empty();
     let mut segments = path.split_all('/');
     if segments.len() > 1 && segments[0].0.is_empty() {
@@ -161,25 +190,43 @@ fn relative(template: &ProxyTemplate, source: Source<'_>) -> Option<ProxyUrl> {
     if ends_in_slash {
         segments.pop();
     }
-    let segments: Vec<ProxyTemplate> = segments
-        .into_iter()
-        .map(|segment| segment.decoded(false))
-        .collect();
-    let is_odd = |segment: &ProxyTemplate| matches!(segment.literal(), Some("" | "." | ".."));
-    if segments.iter().any(is_odd) {
-        return source.fault("has a segment that is empty, . or ..");
+    let segments = segments.into_iter();
+    let segments = segments.map(|segment| segment.decoded(false));
+    (segments.collect(), ends_in_slash && !is_empty)
+}
+
+/// Names and values of a query that begins with its question mark.
+fn parameters(query: ProxyTemplate) -> Vec<(ProxyTemplate, ProxyTemplate)> {
+    let pairs = query.without_first().split_all('&');
+    let pairs = pairs.iter().filter(|pair| !pair.0.is_empty());
+    pairs.map(parameter).collect()
+}
+
+fn parameter(pair: &ProxyTemplate) -> (ProxyTemplate, ProxyTemplate) {
+    let (name, value) = pair.split_literal(0, &['=']);
+    (name.decoded(true), value.without_first().decoded(true))
+}
+
+impl ProxyPiece {
+    /// Splits literal text before the first of these characters, looking from `from` on.
+    fn split(&self, from: usize, at: &[char]) -> Option<(&str, &str)> {
+        let Self::Text(text) = self else {
+            return None;
+        };
+        let found = text.get(from..)?.find(at)?;
+        Some(text.split_at(from + found))
     }
-    let query = query.without_first().split_all('&');
-    let pair = |pair: ProxyTemplate| {
-        let (name, value) = pair.split_literal(0, &['=']);
-        (name.decoded(true), value.without_first().decoded(true))
-    };
-    let query = query.into_iter().filter(|pair| !pair.0.is_empty());
-    Some(ProxyUrl {
-        path: segments,
-        ends_in_slash: ends_in_slash && !is_empty,
-        query: query.map(pair).collect(),
-    })
+
+    fn decoded(self, plus_is_space: bool) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(decoded(&text, plus_is_space)),
+            slot @ Self::Slot(_) => slot,
+        }
+    }
+
+    fn of_text(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
 }
 
 impl ProxyTemplate {
@@ -187,18 +234,12 @@ impl ProxyTemplate {
     /// the first piece.
     fn split_literal(&self, from: usize, at: &[char]) -> (Self, Self) {
         for (n, piece) in self.0.iter().enumerate() {
-            let ProxyPiece::Text(text) = piece else {
-                continue;
-            };
             let from = if n == 0 { from } else { 0 };
-            let found = text.get(from..).and_then(|rest| rest.find(at));
-            if let Some(found) = found {
-                let (before, after) = text.split_at(from + found);
+            if let Some((before, after)) = piece.split(from, at) {
+                let before = Some(before).filter(|before| !before.is_empty());
                 let mut first = self.0[..n].to_vec();
-                if !before.is_empty() {
-                    first.push(ProxyPiece::Text(before.to_owned()));
-                }
-                let mut rest = vec![ProxyPiece::Text(after.to_owned())];
+                first.extend(before.map(ProxyPiece::of_text));
+                let mut rest = vec![ProxyPiece::of_text(after)];
                 rest.extend_from_slice(&self.0[n + 1..]);
                 return (Self(first), Self(rest));
             }
@@ -232,11 +273,8 @@ impl ProxyTemplate {
 
     /// With its literal texts percent-decoded: they are encoded again when they are sent.
     fn decoded(self, plus_is_space: bool) -> Self {
-        let piece = |piece| match piece {
-            ProxyPiece::Text(text) => ProxyPiece::Text(decoded(&text, plus_is_space)),
-            slot @ ProxyPiece::Slot(_) => slot,
-        };
-        Self(self.0.into_iter().map(piece).collect())
+        let pieces = self.0.into_iter();
+        Self(pieces.map(|piece| piece.decoded(plus_is_space)).collect())
     }
 }
 
@@ -253,6 +291,7 @@ fn decoded(text: &str, plus_is_space: bool) -> String {
 mod tests {
     use serde_json::json;
 
+    use super::super::super::super::tree::{Faults, Node};
     use super::*;
 
     fn shown(template: &ProxyTemplate) -> String {
@@ -268,6 +307,7 @@ mod tests {
     fn a_url_is_taken_apart_before_values_come_in() {
         let faults = Faults::default();
         let node = Node::empty_table("url");
+        let field = Field::new(&node, &faults);
         for (text, path, query) in [
             ("contacts", "contacts", ""),
             ("/contacts/", "contacts/", ""),
@@ -285,12 +325,7 @@ mod tests {
             ("/{{x}}", "<x>", ""),
             ("{{x}}/c", "<x>|c", ""),
         ] {
-            let source = Source {
-                node: &node,
-                text,
-                faults: &faults,
-            };
-            let url = relative(&ProxyTemplate::parse(text), source).unwrap();
+            let url = relative(&ProxyTemplate::parse(text), field).unwrap();
             let mut shown_path = url.path.iter().map(shown).collect::<Vec<_>>().join("|");
             if url.ends_in_slash && !shown_path.is_empty() {
                 shown_path.push('/');
@@ -301,13 +336,8 @@ mod tests {
             assert_eq!(pairs.collect::<Vec<_>>().join(";"), query, "{text}");
         }
         for text in ["a//b", "a/../b", "./a", "a/%2e%2E/b"] {
-            let source = Source {
-                node: &node,
-                text,
-                faults: &faults,
-            };
             assert!(
-                relative(&ProxyTemplate::parse(text), source).is_none(),
+                relative(&ProxyTemplate::parse(text), field).is_none(),
                 "{text}"
             );
         }

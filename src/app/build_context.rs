@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 
 /// See the header.
-pub(super) struct Site<'a> {
+pub(super) struct BuildContext<'a> {
     pub(super) config: &'a Config,
     pub(super) clock: &'a Arc<dyn Clock>,
     pub(super) metrics: &'a Arc<Metrics>,
@@ -19,4 +19,22 @@ pub(super) struct Site<'a> {
     /// Loads and jobs.
     pub(super) loads: TaskTracker,
     pub(super) stopping: CancellationToken,
+}
+
+impl<'a> BuildContext<'a> {
+    pub(super) fn new(
+        config: &'a Config,
+        clock: &'a Arc<dyn Clock>,
+        metrics: &'a Arc<Metrics>,
+        supervisor: &'a Supervisor,
+    ) -> Self {
+        Self {
+            config,
+            clock,
+            metrics,
+            supervisor,
+            loads: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        }
+    }
 }
