@@ -71,17 +71,25 @@ pub(super) async fn run(args: PrefetchArgs) -> Result<ExitCode, Failure> {
     if !tally.finished {
         tally.counts.elapsed = prost_types::Duration::try_from(stopwatch.elapsed()).ok();
     }
-    match (args.output, &ended) {
-        (PrefetchOutput::Json, ended) => {
-            let failure = ended.as_ref().err().map(Failure::words);
-            show(format_args!("{:#}\n", tally.json(failure.as_deref())?))?;
-        }
-        (PrefetchOutput::Human, Ok(())) => show(tally.table())?,
-        // The failure's message reports the progress.
-        (PrefetchOutput::Human, Err(_)) => {}
-    }
+    summarize(args.output, &tally, ended.as_ref().err())?;
     ended.map_err(|failure| failure.with_note(&tally.so_far()))?;
     Ok(ExitCode::from(if tally.is_complete() { 0 } else { PARTLY }))
+}
+
+fn summarize(
+    output: PrefetchOutput,
+    tally: &BatchTally,
+    failure: Option<&Failure>,
+) -> Result<(), Failure> {
+    match (output, failure) {
+        (PrefetchOutput::Json, failure) => {
+            let failure = failure.map(Failure::words);
+            show(format_args!("{:#}\n", tally.json(failure.as_deref())?))
+        }
+        (PrefetchOutput::Human, None) => show(tally.table()),
+        // The failure's message reports the progress.
+        (PrefetchOutput::Human, Some(_)) => Ok(()),
+    }
 }
 
 /// Follows the batch until it ends, the time limit passes or somebody stops it.

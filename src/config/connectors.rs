@@ -31,9 +31,7 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     let profile = Arc::clone(connector.profile());
     let base_url = section.optional("base_url", base_url);
     warn_if_unencrypted(base_url.as_ref(), section);
-    let hosts: Vec<String> = profile.hosts.iter().map(HostPattern::to_string).collect();
-    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
-    let allowed_hosts: Vec<HostPattern> = section.list("allowed_hosts", &hosts);
+    let allowed_hosts = allowed_hosts(&profile.hosts, section);
     let create_option = section.switch("create_option", true);
     let identity = identity(section);
     let house_login = house_login(section);
@@ -61,6 +59,13 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
         check_house_login(&config, section);
     }
     Some(config)
+}
+
+/// The hosts of the setting, or else those of the connector.
+fn allowed_hosts(own: &[HostPattern], section: &mut Section<'_>) -> Vec<HostPattern> {
+    let own: Vec<String> = own.iter().map(HostPattern::to_string).collect();
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    section.list("allowed_hosts", &own)
 }
 
 fn warn_if_unencrypted(base_url: Option<&Url>, section: &mut Section<'_>) {

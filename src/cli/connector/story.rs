@@ -176,30 +176,7 @@ pub(super) fn to_json(look_up: &LookUp, unmatched: &[String]) -> Value {
 
 fn event(seen: &Seen) -> Value {
     match seen {
-        Seen::Call(call) => {
-            let mut bare = call.url.clone();
-            bare.set_query(None);
-            let query = call.url.query_pairs();
-            let query = query.map(|(name, value)| json!([name, value]));
-            let body = serde_json::from_slice::<Value>(&call.body).ok();
-            let (status, bytes) = match &call.ending {
-                CallEnding::Reply { status, bytes, .. } => (Some(*status), Some(*bytes)),
-                _ => (None, None),
-            };
-            json!({
-                "event": "call",
-                "purpose": if call.is_search { "search" } else { "details" },
-                "method": call.method,
-                "url": bare.as_str(),
-                "query": query.collect::<Vec<_>>(),
-                "headers": call.headers,
-                "credential_headers": call.credential,
-                "body": body,
-                "status": status,
-                "bytes": bytes,
-                "ending": ending(call),
-            })
-        }
+        Seen::Call(call) => call_event(call),
         Seen::NotAsked { request, empty } => {
             json!({"event": "not asked", "request": request, "empty": empty})
         }
@@ -213,4 +190,29 @@ fn event(seen: &Seen) -> Value {
             "verdict": record.words(),
         }),
     }
+}
+
+fn call_event(call: &SeenCall) -> Value {
+    let mut bare = call.url.clone();
+    bare.set_query(None);
+    let query = call.url.query_pairs();
+    let query: Value = query.map(|(name, value)| json!([name, value])).collect();
+    let body = serde_json::from_slice::<Value>(&call.body).ok();
+    let (status, bytes) = match &call.ending {
+        CallEnding::Reply { status, bytes, .. } => (Some(*status), Some(*bytes)),
+        _ => (None, None),
+    };
+    json!({
+        "event": "call",
+        "purpose": if call.is_search { "search" } else { "details" },
+        "method": call.method,
+        "url": bare.as_str(),
+        "query": query,
+        "headers": call.headers,
+        "credential_headers": call.credential,
+        "body": body,
+        "status": status,
+        "bytes": bytes,
+        "ending": ending(call),
+    })
 }
