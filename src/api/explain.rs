@@ -47,13 +47,12 @@ impl ContactApi {
         request: pb::ExplainContactRequest,
     ) -> Result<pb::ExplainContactResponse, ApiError> {
         let asked = request.question.unwrap_or_default();
-        let (served, user) = self
-            .platforms
-            .named(asked.user.as_ref())
-            .map_err(in_question)?;
+        let named = self.platforms.named(asked.user.as_ref());
+        let (served, user) = named.map_err(in_question)?;
         context.may_ask(user)?;
-        let name = served.platform.name().to_owned();
-        context.span.set("platform", name);
+        context
+            .span
+            .set("platform", served.platform.name().to_owned());
         let lent = context.lent(&served.platform, &asked.auth_header)?;
         let Explained {
             parsed,
@@ -72,14 +71,10 @@ impl ContactApi {
         };
         question.deadline = context.timeout.and_then(clock::after);
         question.span = context.span;
-        let explained = Box::pin(self.resolver.explain(&question)).await;
-        let mut response = served.explanation(explained);
+        let mut response = served.explanation(Box::pin(self.resolver.explain(&question)).await);
         if let (Some(observer), Some(tally)) = (observer, &mut tally) {
             tally.number = lookup_log::hash(&self.numbers, question.party());
-            let form = ReplyForm {
-                extension: question.extension,
-                create_option,
-            };
+            let form = ReplyForm::of(&question, create_option);
             let answer = Box::pin(self.live_answer(served, question, form, tally)).await;
             response.answer = Some(answer);
             add_observations(&mut response, observer.so_far());

@@ -229,10 +229,7 @@ impl ContactApi {
         tally.number = lookup_log::hash(&self.numbers, question.party());
         question.deadline = context.timeout.and_then(clock::after);
         question.span = context.span;
-        let form = ReplyForm {
-            extension: question.extension,
-            create_option,
-        };
+        let form = ReplyForm::of(&question, create_option);
         Ok((served, Asked::Question(question, context.timeout, form)))
     }
 

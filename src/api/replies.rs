@@ -9,7 +9,7 @@ use super::words;
 use crate::connector::Platform;
 use crate::domain::{Extension, Freshness};
 use crate::pb::v1 as pb;
-use crate::resolver::{Answer, Source};
+use crate::resolver::{Answer, Question, Source};
 
 /// Up to this many contacts, messages are encoded at start. Larger counts are rare.
 const COUNTED: u32 = 32;
@@ -32,6 +32,15 @@ pub(super) struct ReplyForm {
     pub(super) extension: Option<Extension>,
     /// Whether the reply ends with the create option.
     pub(super) create_option: Option<bool>,
+}
+
+impl ReplyForm {
+    pub(super) fn of(question: &Question, create_option: Option<bool>) -> Self {
+        Self {
+            extension: question.extension,
+            create_option,
+        }
+    }
 }
 
 /// The messages and the create option of one platform, encoded as fields of a

@@ -27,6 +27,9 @@ use crate::resolver::Resolver;
 use crate::tls::{self, Tls};
 use crate::trace::Tracer;
 
+/// By platform.
+type HouseLogins = Vec<(String, HouseLogin)>;
+
 /// Binds the ports and builds every room.
 pub(super) async fn app(
     config: Config,
@@ -39,9 +42,7 @@ pub(super) async fn app(
     let stop_with_it = supervisor.stop.clone().drop_guard();
     let context = BuildContext::new(&config, &clock, &metrics, &supervisor);
     let rooms = Rooms::build(&context)?;
-    let platforms = platforms(&context, &rooms.fleet, dns)?;
-    let logins = house_logins(&config, &platforms);
-    let api = Arc::new(rooms.api(&context, platforms)?);
+    let (api, logins) = rooms.api(&context, dns)?;
     let (clients, gate, http) = fronts(&context, &api);
     let tls = encryption(&context)?;
     let reload = rooms.fleet.reload(clients, tls.clone(), logins);
@@ -94,12 +95,15 @@ impl Rooms {
         })
     }
 
+    /// The methods, and the logins of the house that they may use.
     fn api(
         &self,
         context: &BuildContext<'_>,
-        platforms: Vec<Platform>,
-    ) -> anyhow::Result<ContactApi> {
-        Ok(ContactApi::new(
+        dns: &Dns,
+    ) -> anyhow::Result<(Arc<ContactApi>, HouseLogins)> {
+        let platforms = platforms(context, &self.fleet, dns)?;
+        let logins = house_logins(context.config, &platforms);
+        let api = ContactApi::new(
             self.resolver.clone(),
             platforms,
             context.config.withheld.clone(),
@@ -107,7 +111,8 @@ impl Rooms {
             Arc::clone(context.metrics),
             self.tracer.clone(),
             NumberHasher::new(fleet::log_key(context.config)?),
-        ))
+        );
+        Ok((Arc::new(api), logins))
     }
 
     /// The operations port, the task that records its plots, and whether the daemon is ready.
@@ -185,7 +190,7 @@ fn platforms(
 }
 
 /// The logins of the house, by connector. Logs which are in use, and for whom.
-fn house_logins(config: &Config, platforms: &[Platform]) -> Vec<(String, HouseLogin)> {
+fn house_logins(config: &Config, platforms: &[Platform]) -> HouseLogins {
     let who = if config.grpc.clients.is_empty() {
         "everybody on this machine"
     } else {

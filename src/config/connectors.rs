@@ -39,10 +39,7 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     let quotas = section.nested("quota", |section| quotas(profile.quotas, section));
     let are_sound = section.is_sound("base_url") && section.is_sound("allowed_hosts");
     if are_sound && base_url.is_none() {
-        if is_known {
-            check_is_placed(&profile.base, &allowed_hosts, section);
-        }
-        check_elsewhere(&profile.base, &allowed_hosts, section);
+        check_hosts(is_known, &profile.base, &allowed_hosts, section);
     }
     let config = ConnectorConfig {
         name: name.to_owned(),
@@ -75,6 +72,14 @@ fn warn_if_unencrypted(base_url: Option<&Url>, section: &mut Section<'_>) {
             "is http: credentials and contacts cross the network unencrypted; https:// if it can",
         );
     }
+}
+
+/// Checks the hosts of a connector without `base_url`.
+fn check_hosts(is_known: bool, base: &BaseForm, hosts: &[HostPattern], section: &mut Section<'_>) {
+    if is_known {
+        check_is_placed(base, hosts, section);
+    }
+    check_elsewhere(base, hosts, section);
 }
 
 /// Without `base_url` something else must say where the CRM is.

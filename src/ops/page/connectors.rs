@@ -6,21 +6,21 @@ use std::time::Duration;
 use super::super::figures::{Escaped, percent, plural, rate, seconds, whole};
 use super::super::plot;
 use super::super::view::{ConnectorView, QuotaView, StatusView};
-use super::parts::{Column, table};
+use super::parts::{TableColumn, table};
 
-const COLUMNS: [Column; 12] = [
-    Column::text("Connector"),
-    Column::number("In use by"),
-    Column::number("Calls a second"),
-    Column::number("Of their quota"),
-    Column::plot("Calls a second, 5 minutes"),
-    Column::number("Call pops waiting"),
-    Column::number("Refreshes waiting"),
-    Column::number("Prefetch waiting"),
-    Column::text("Paused"),
-    Column::number("Failed"),
-    Column::number("Half within"),
-    Column::number("99 of 100 within"),
+const COLUMNS: [TableColumn; 12] = [
+    TableColumn::text("Connector"),
+    TableColumn::number("In use by"),
+    TableColumn::number("Calls a second"),
+    TableColumn::number("Of their quota"),
+    TableColumn::plot("Calls a second, 5 minutes"),
+    TableColumn::number("Call pops waiting"),
+    TableColumn::number("Refreshes waiting"),
+    TableColumn::number("Prefetch waiting"),
+    TableColumn::text("Paused"),
+    TableColumn::number("Failed"),
+    TableColumn::number("Half within"),
+    TableColumn::number("99 of 100 within"),
 ];
 
 /// The section.

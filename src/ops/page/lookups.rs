@@ -3,16 +3,16 @@
 use super::super::figures::{rate, seconds, whole};
 use super::super::plot;
 use super::super::view::{LookupsView, SourceView, StatusView};
-use super::parts::{Column, counts, failures, share, source_name, sources, table};
+use super::parts::{TableColumn, counts, failures, share, source_name, sources, table};
 
-const COLUMNS: [Column; 7] = [
-    Column::text("Source"),
-    Column::number("A second"),
-    Column::number("Share"),
-    Column::number("Look-ups"),
-    Column::number("Half within"),
-    Column::number("99 of 100 within"),
-    Column::plot("99 of 100 within, 100 µs to 10 s"),
+const COLUMNS: [TableColumn; 7] = [
+    TableColumn::text("Source"),
+    TableColumn::number("A second"),
+    TableColumn::number("Share"),
+    TableColumn::number("Look-ups"),
+    TableColumn::number("Half within"),
+    TableColumn::number("99 of 100 within"),
+    TableColumn::plot("99 of 100 within, 100 µs to 10 s"),
 ];
 
 /// The section.

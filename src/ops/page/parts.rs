@@ -15,12 +15,12 @@ pub(super) fn period(status: &StatusView) -> String {
 }
 
 /// A column of a table: its heading, and how its cells are set.
-pub(super) struct Column {
+pub(super) struct TableColumn {
     name: &'static str,
     class: &'static str,
 }
 
-impl Column {
+impl TableColumn {
     pub(super) const fn number(name: &'static str) -> Self {
         Self { name, class: "" }
     }
@@ -44,20 +44,20 @@ impl Column {
 /// window, and the labels of the cells take the place of the headings.
 pub(super) fn table<const N: usize>(
     caption: &str,
-    columns: &[Column; N],
+    columns: &[TableColumn; N],
     rows: impl Iterator<Item = [String; N]>,
 ) -> String {
     let mut html = format!(
         "<div class=\"scroll\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\">\
          <table><caption>{caption}</caption><thead><tr>"
     );
-    for Column { name, class } in columns {
+    for TableColumn { name, class } in columns {
         let _ = write!(html, "<th scope=\"col\" class=\"{class}\">{name}</th>");
     }
     html.push_str("</tr></thead><tbody>");
     for row in rows {
         html.push_str("<tr>");
-        for (n, (Column { name, class }, cell)) in columns.iter().zip(row).enumerate() {
+        for (n, (TableColumn { name, class }, cell)) in columns.iter().zip(row).enumerate() {
             let _ = if n == 0 {
                 write!(html, "<th scope=\"row\">{cell}</th>")
             } else {

@@ -2,14 +2,14 @@
 
 use super::super::figures::{Escaped, duration, percent, plural, rate, whole};
 use super::super::view::{JobView, PrefetchView, StatusView};
-use super::parts::{Column, counts, table};
+use super::parts::{TableColumn, counts, table};
 
-const COLUMNS: [Column; 5] = [
-    Column::text("Connector"),
-    Column::text("Progress"),
-    Column::number("Numbers"),
-    Column::number("Running for"),
-    Column::number("A second"),
+const COLUMNS: [TableColumn; 5] = [
+    TableColumn::text("Connector"),
+    TableColumn::text("Progress"),
+    TableColumn::number("Numbers"),
+    TableColumn::number("Running for"),
+    TableColumn::number("A second"),
 ];
 
 /// The section.

@@ -5,18 +5,18 @@ use bytesize::ByteSize;
 use super::super::figures::{plural, rate, whole};
 use super::super::plot;
 use super::super::view::{RedisView, StatusView, TierView};
-use super::parts::{Column, share, source_name, table};
+use super::parts::{TableColumn, share, source_name, table};
 
-const COLUMNS: [Column; 9] = [
-    Column::text("Tier"),
-    Column::text("State"),
-    Column::number("Asked a second"),
-    Column::number("Answered"),
-    Column::number("Fresh"),
-    Column::number("Stale"),
-    Column::number("Misses"),
-    Column::number("Errors"),
-    Column::plot("Answered a second, 5 minutes"),
+const COLUMNS: [TableColumn; 9] = [
+    TableColumn::text("Tier"),
+    TableColumn::text("State"),
+    TableColumn::number("Asked a second"),
+    TableColumn::number("Answered"),
+    TableColumn::number("Fresh"),
+    TableColumn::number("Stale"),
+    TableColumn::number("Misses"),
+    TableColumn::number("Errors"),
+    TableColumn::plot("Answered a second, 5 minutes"),
 ];
 
 const MEMORY_ONLY: &str =
