@@ -75,25 +75,25 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn run(args: TryArgs) -> Result<ExitCode, Failure> {
-    let attempt = Attempt::prepare(&args).await?;
-    let tried = attempt.look_ups().await?;
-    attempt.conclude(&tried)?;
+    let try_run = TryRun::prepare(&args).await?;
+    let tried = try_run.look_ups().await?;
+    try_run.conclude(&tried)?;
     if let Some(directory) = &args.record {
-        attempt.record(&tried, directory).await?;
+        try_run.record(&tried, directory).await?;
     }
     let failed = tried.iter().any(Tried::has_failed);
     Ok(ExitCode::from(u8::from(failed)))
 }
 
 /// A trial that can begin.
-struct Attempt<'a> {
+struct TryRun<'a> {
     args: &'a TryArgs,
     sheet: Sheet,
     replay: Option<Replay>,
     trial: Trial,
 }
 
-impl<'a> Attempt<'a> {
+impl<'a> TryRun<'a> {
     async fn prepare(args: &'a TryArgs) -> Result<Self, Failure> {
         let secrets = secrets(&args.secrets)?;
         // A dry run sends no credential, so it does without secrets.
