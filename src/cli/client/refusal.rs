@@ -169,10 +169,10 @@ impl StatusDetails {
 
 /// The text with the options of this program in place of the fields of requests.
 pub(in crate::cli) fn with_options(text: &str) -> String {
+    // An explanation names the fields of the question in its request.
+    let text = text.replace("question.", "");
     let fields = OPTIONS.iter();
-    fields.fold(text.to_owned(), |text, (field, option)| {
-        text.replace(field, option)
-    })
+    fields.fold(text, |text, (field, option)| text.replace(field, option))
 }
 
 #[cfg(test)]
