@@ -187,7 +187,7 @@ impl QuotaLimiter {
         reply
     }
 
-    /// What a request would be told now. Spends nothing, and leaves no mark if Redis fails.
+    /// What a request would return now. Spends nothing, and leaves no mark if Redis fails.
     pub(super) async fn look(&self, request: &SlotRequest) -> SlotReply {
         let (settings, now) = (self.settings(), clock::now());
         let own = || self.local.look(&settings.quota, request);

@@ -1,4 +1,4 @@
-//! `contactd explain`: why a number shows what it shows.
+//! `contactd explain`: explains the answer for a number.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -107,7 +107,7 @@ fn sections(explained: &pb::ExplainContactResponse, live: bool) -> String {
 /// How the number was read.
 fn heading(explained: &pb::ExplainContactResponse) -> String {
     let reading = match explained.reading.as_str() {
-        "number" if explained.phone_number.is_empty() => return "Not a whole number".to_owned(),
+        "number" if explained.phone_number.is_empty() => return "Not a complete number".to_owned(),
         "number" => "a number",
         "extension" => "an internal extension",
         "withheld" => "a withheld number",
@@ -128,13 +128,13 @@ fn now(explained: &pb::ExplainContactResponse) -> &'static str {
         "serve_stale" => "Now: a look-up returns the stored answer, labelled as stale.",
         "wait_for_crm" => "Now: a look-up waits for the CRM for a moment.",
         "ask_crm" => "Now: a look-up asks the CRM.",
-        _ => "Now: a look-up finds nobody.",
+        _ => "Now: a look-up returns no contact.",
     }
 }
 
 fn stored(explained: &pb::ExplainContactResponse, credential: &pb::CredentialState) -> String {
     if credential.standing != "proven" {
-        return "  not shown: the CRM has not accepted this credential for this user of late\n"
+        return "  not shown: the CRM has not accepted this credential for this user recently\n"
             .to_owned();
     }
     if explained.stored.is_empty() {

@@ -75,12 +75,12 @@ enum Command {
     },
     /// Look up one number through a running daemon.
     Find(find::FindArgs),
-    /// Explain why a number shows what it shows: what is stored, and what a look-up would do now.
+    /// Explain the answer for a number: what is stored, and what a look-up would do now.
     ///
     /// With --live the CRM is asked, and each call and each record is shown, with the reason why it
     /// is or is not in the answer.
     ///
-    /// Exit codes: 0 explained, and with --live those of find.
+    /// Exit codes: 0 explained, 1 failed, 2 wrong arguments, and with --live 3 if nobody is found.
     Explain(explain::ExplainArgs),
     /// Look up many numbers through a running daemon before the next calls come.
     ///
@@ -110,7 +110,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run the Example CRM alone: a real HTTP server with generated contacts, to try contactd with.
     ExampleCrm(example_crm::ExampleCrmArgs),
-    /// Connectors: what they cost, ask and keep, without a daemon.
+    /// List, check, try and test connectors, without a daemon.
     Connector(connector::ConnectorArgs),
     /// Check a settings file: print every fault with its path, or the effective settings.
     CheckConfig {
@@ -120,9 +120,9 @@ enum Command {
     },
     /// Print every setting with its default and its meaning, in Markdown.
     Settings,
-    /// Encrypted connections: certificates and a token to try them with.
+    /// Make certificates and a token, to try encrypted connections.
     Tls(tls::TlsArgs),
-    /// Print a script with which a shell completes commands and options.
+    /// Print a completion script for a shell.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(manual::CompletionsArgs),
     /// Write the manual pages.

@@ -23,7 +23,7 @@ const MOST: usize = 8 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
-    /// The daemon's operations port, as ops.listen of its settings has it.
+    /// The address of the daemon's operations port: ops.listen in its settings.
     #[arg(long, default_value = "http://127.0.0.1:9464", value_name = "URL")]
     ops: String,
     /// How to print the figures.

@@ -1,7 +1,7 @@
 //! Watchers of a question: they see what is known before the look-up answers, and what comes after.
 //!
-//! The walk is that of every look-up, so a watch calls the CRM as the same look-up does. Where the
-//! walk waits although something is known, it shows that. Where it leaves a load to the background,
+//! The walk is that of every look-up, so a watch calls the CRM as the same look-up does. If the
+//! walk waits although something is known, it shows that. If it leaves a load to the background,
 //! it keeps a seat on it for the watcher.
 
 use std::sync::Arc;

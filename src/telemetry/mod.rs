@@ -17,7 +17,7 @@ pub use lines::LogLines;
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// `Human` if standard error is a terminal, otherwise `Json`.
+    /// human if standard error is a terminal, otherwise json.
     Auto,
     /// One readable line each.
     Human,

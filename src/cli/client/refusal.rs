@@ -1,5 +1,5 @@
 //! What the daemon answered instead of a contact, in words for the person at the terminal: what is
-//! wrong, the reason's name, and the option that mends it.
+//! wrong, the reason's name, and the option that helps.
 
 use std::time::Duration;
 

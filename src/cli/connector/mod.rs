@@ -27,7 +27,7 @@ enum ConnectorCommand {
     List(list::ListArgs),
     /// Check connector files: print every fault with its place, or what a look-up costs.
     ///
-    /// Exit codes: 0 all are sound, 2 one has faults or cannot be read.
+    /// Exit codes: 0 all are valid, 2 one has faults or cannot be read.
     Check(check::CheckArgs),
     /// Print the page of a CRM for the documentation, in Markdown.
     Page(page::PageArgs),

@@ -161,12 +161,7 @@ async fn the_command_ends_with_the_exit_codes_of_find() {
             "does not accept the credential (CRM_UNAUTHENTICATED)",
         ),
         ("hello", &[], 2, "the number "),
-        (
-            "+16505550000",
-            &["--platform", "nobody"],
-            2,
-            "--platform ",
-        ),
+        ("+16505550000", &["--platform", "nobody"], 2, "--platform "),
     ] {
         let mut args = vec!["explain", number, "--server", url.as_str()];
         args.extend(more);
