@@ -74,6 +74,8 @@ enum Command {
         config: Option<PathBuf>,
     },
     /// Look up one number through a running daemon.
+    ///
+    /// Exit codes: 0 a contact was found, 1 failed, 2 wrong arguments, 3 nobody was found.
     Find(find::FindArgs),
     /// Explain the answer for a number: what is stored, and what a look-up would do now.
     ///
