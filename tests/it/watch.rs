@@ -628,7 +628,7 @@ async fn the_command_prints_each_event() {
     crm.becomes(|_| Reply::status(401));
     let output = asked(&["--refresh"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("did not accept your sign-in"));
+    assert!(text(&output.stderr).contains("CRM_UNAUTHENTICATED"));
     let nothing = asked(&["--only-if-cached"]).await;
     assert_eq!(nothing.status.code(), Some(3));
 }
