@@ -22,7 +22,6 @@ use tokio_util::io::poll_read_buf;
 use tonic::transport::server::Connected;
 
 use super::crowd::ConnectionPlace;
-use super::workers::OnWorker;
 use crate::clients::Peer;
 use crate::clock;
 use crate::frames::{Allowance, Frames};
@@ -35,7 +34,7 @@ pub(super) const FIRST_WORDS: Duration = Duration::from_secs(10);
 const GREETING: usize = 24 + 9;
 
 /// How long written bytes may remain unread.
-const STALLED: Duration = Duration::from_secs(30);
+pub(super) const STALLED: Duration = Duration::from_secs(30);
 
 /// Bytes read before other connections have their turn: a few small requests. Each becomes a task.
 /// If a connection brought hundreds at once, all of them would run before the other connections'
@@ -85,37 +84,29 @@ pub(super) struct Connection {
     held_back: Option<Alarm>,
     /// Bytes read since other connections last had their turn.
     read: usize,
+    /// Whether the server has ended it in order.
+    is_shut: bool,
     place: ConnectionPlace,
-    _on: OnWorker,
 }
 
 type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Connection {
-    pub(super) fn plain(
-        stream: TcpStream,
-        place: (ConnectionPlace, OnWorker),
-        longest: Duration,
-    ) -> Self {
-        let peer = Peer::new(Arc::clone(place.0.origin()));
+    pub(super) fn plain(stream: TcpStream, place: ConnectionPlace, longest: Duration) -> Self {
+        let peer = Peer::new(Arc::clone(place.origin()));
         Self::new(Either::Left(stream), peer, place, longest)
     }
 
     pub(super) fn encrypted(
         stream: TlsStream<TcpStream>,
         peer: Peer,
-        place: (ConnectionPlace, OnWorker),
+        place: ConnectionPlace,
         longest: Duration,
     ) -> Self {
         Self::new(Either::Right(Box::new(stream)), peer, place, longest)
     }
 
-    fn new(
-        stream: Stream,
-        peer: Peer,
-        (place, on): (ConnectionPlace, OnWorker),
-        longest: Duration,
-    ) -> Self {
+    fn new(stream: Stream, peer: Peer, place: ConnectionPlace, longest: Duration) -> Self {
         let alarm = Box::pin(clock::sleep(FIRST_WORDS));
         Self {
             stream,
@@ -130,8 +121,8 @@ impl Connection {
             allowance: Allowance::new(clock::now()),
             held_back: None,
             read: 0,
+            is_shut: false,
             place,
-            _on: on,
         }
     }
 
@@ -259,6 +250,16 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    /// What was sent and not read must not stay in the system's buffers after the place is given
+    /// back, as long as the peer likes.
+    fn drop(&mut self) {
+        if !self.is_shut {
+            self.abort();
+        }
+    }
+}
+
 impl Connected for Connection {
     type ConnectInfo = Peer;
 
@@ -334,6 +335,45 @@ impl AsyncWrite for Connection {
         let this = self.get_mut();
         ready!(this.poll_sent(cx))?;
         let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.is_shut = matches!(shut, Poll::Ready(Ok(())));
         this.taken(cx, shut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::super::crowd::Crowd;
+    use super::*;
+
+    async fn pair() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, server) = tokio::join!(client, listener.accept());
+        let (server, from) = server.unwrap();
+        let place = Crowd::new(1).enter(from.ip()).unwrap();
+        let server = Connection::plain(server, place, Duration::from_secs(60));
+        (server, client.unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_a_peer_has_not_read_is_gone_with_its_connection_unless_that_ended_in_order() {
+        for in_order in [true, false] {
+            let (mut server, mut client) = pair().await;
+            server.write_all(b"answer").await.unwrap();
+            server.flush().await.unwrap();
+            if in_order {
+                server.shutdown().await.unwrap();
+            }
+            drop(server);
+            let mut answer = Vec::new();
+            let read = client.read_to_end(&mut answer).await;
+            assert_eq!(read.is_ok(), in_order, "{read:?}");
+            assert!(!in_order || answer == b"answer");
+        }
     }
 }

@@ -10,14 +10,13 @@ use futures_util::stream::{Chain, Pending, pending};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Spoken};
 use super::crowd::{ConnectionPlace, Crowd};
 use super::http1::Http1;
 use super::opening::Opener;
 use super::supervisor::Supervisor;
-use super::workers::Worker;
+use super::workers::{Spread, Worker};
 use crate::clock::{self, OncePerMinute};
 use crate::tls::Tls;
 
@@ -49,10 +48,10 @@ impl Gatekeeper {
     /// the streams are dropped.
     pub(super) fn incoming(self, listener: TcpListener, workers: &[Worker]) -> Vec<Incoming> {
         let (queues, incoming): (Vec<_>, _) = workers.iter().cloned().map(WorkerQueue::new).unzip();
-        let (supervisor, end) = (self.supervisor.clone(), CancellationToken::new());
-        supervisor.spawn_until(&end.clone(), "the accept loop", async move {
+        let (supervisor, drain) = (self.supervisor.clone(), self.http1.drain.clone());
+        supervisor.spawn_until(&drain, "the accept loop", async move {
             tokio::select! {
-                () = all_closed(&queues) => end.cancel(),
+                () = all_closed(&queues) => {}
                 () = self.accept(&listener, &queues) => {}
             }
         });
@@ -62,6 +61,7 @@ impl Gatekeeper {
     async fn accept(&self, listener: &TcpListener, queues: &[WorkerQueue]) {
         let crowd = Crowd::new(self.most);
         let opener = Arc::new(Opener::new(self.tls.clone(), self.longest));
+        let mut spread = Spread::new();
         let (mut failed, mut refused) = (OncePerMinute::default(), OncePerMinute::default());
         loop {
             let (stream, from) = accepted(listener, &mut failed).await;
@@ -71,26 +71,29 @@ impl Gatekeeper {
                 });
                 continue;
             };
-            self.hand_over(stream, place, &opener, queues);
+            let workers = queues.iter().map(|queue| &queue.worker);
+            let queue = spread
+                .next(workers, place.origin())
+                .map(|index| &queues[index]);
+            if let Some(queue) = queue {
+                self.hand_over(stream, place, &opener, queue);
+            }
         }
     }
 
-    /// Opens a connection on the worker with the fewest.
+    /// Opens a connection on a worker.
     fn hand_over(
         &self,
         stream: TcpStream,
         place: ConnectionPlace,
         opener: &Arc<Opener>,
-        queues: &[WorkerQueue],
+        queue: &WorkerQueue,
     ) {
-        let Some(queue) = queues.iter().min_by_key(|queue| queue.worker.load()) else {
-            return;
-        };
-        let (on, ready) = (queue.worker.enter(), queue.ready.clone());
         let (opener, http1) = (Arc::clone(opener), self.http1.clone());
+        let ready = queue.ready.clone();
         let work = async move {
             let end = place.end();
-            let opened = end.run_until_cancelled(opener.open(stream, (place, on)));
+            let opened = end.run_until_cancelled(opener.open(stream, place));
             match opened.await.flatten() {
                 // Fails if the daemon stops.
                 Some((connection, Spoken::Http2)) => drop(ready.send(Ok(connection)).await),

@@ -4,11 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
+#[cfg(target_os = "linux")]
+use super::connection::STALLED;
 use super::connection::{Connection, FIRST_WORDS, Spoken};
 use super::crowd::ConnectionPlace;
-use super::workers::OnWorker;
 use crate::clients::{Peer, PeerNetwork};
 use crate::clock::{self, EachPerMinute};
 use crate::tls::{self, Tls};
@@ -39,11 +42,11 @@ impl Opener {
     pub(super) async fn open(
         &self,
         stream: TcpStream,
-        place: (ConnectionPlace, OnWorker),
+        place: ConnectionPlace,
     ) -> Option<(Connection, Spoken)> {
         // It belongs to the reactor of this thread from now on.
         let stream = stream.into_std().and_then(TcpStream::from_std).ok()?;
-        let network = place.0.origin().network_kind();
+        let network = place.origin().network_kind();
         let Some(shaken) = clock::timeout(HANDSHAKE, self.shake(stream, place)).await else {
             self.failed("the client took too long", network);
             return None;
@@ -54,22 +57,19 @@ impl Opener {
         Some((connection, spoken))
     }
 
-    async fn shake(
-        &self,
-        stream: TcpStream,
-        place: (ConnectionPlace, OnWorker),
-    ) -> Option<Connection> {
+    async fn shake(&self, stream: TcpStream, place: ConnectionPlace) -> Option<Connection> {
         // Otherwise a reply waits for the acknowledgement of the previous one.
         stream.set_nodelay(true).ok()?;
+        limit_unread(&stream);
         let Some(tls) = &self.tls else {
             return Some(Connection::plain(stream, place, self.longest));
         };
-        let network = place.0.origin().network_kind();
+        let network = place.origin().network_kind();
         let shaken = tls.accept(stream).await;
         let stream = shaken
             .inspect_err(|error| self.report(error, network))
             .ok()?;
-        let peer = Peer::new(Arc::clone(place.0.origin()))
+        let peer = Peer::new(Arc::clone(place.origin()))
             .showing(tls::is_verified(&stream), tls::peer_name(&stream));
         Some(Connection::encrypted(stream, peer, place, self.longest))
     }
@@ -91,3 +91,14 @@ impl Opener {
         });
     }
 }
+
+/// Lets the system end a connection whose peer acknowledges nothing for as long as it may leave
+/// replies unread, also after the daemon has closed it. Otherwise its buffers, up to some MiB, would
+/// stay for as long as the peer likes. Connections work without it as well.
+#[cfg(target_os = "linux")]
+fn limit_unread(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(STALLED));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn limit_unread(_: &TcpStream) {}

@@ -5,14 +5,27 @@
 //! thread with the fewest. What takes long runs elsewhere: loads and batches with the calls to
 //! CRMs, the reading of long requests on threads that may block.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::clients::Origin;
+use crate::clock::{self, Instant};
+
 /// Most threads of one worker that may block: they read long requests.
 const BLOCKING: usize = 16;
+
+/// A connection that is silent for so long is no load. Otherwise a client that opens many and sends
+/// nothing could crowd everybody else onto one thread.
+const SILENT: Duration = Duration::from_secs(10);
+
+/// How often the loads are counted.
+const COUNT_EVERY: Duration = Duration::from_millis(100);
 
 /// The threads end with it, without waiting for what still runs on them.
 #[derive(Debug)]
@@ -25,14 +38,8 @@ pub(super) struct Workers {
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
     pub(super) handle: Handle,
-    /// One clone for each open connection.
-    connections: Arc<()>,
-}
-
-/// Held by a connection while it is open.
-#[derive(Debug)]
-pub(super) struct OnWorker {
-    _connection: Arc<()>,
+    /// Those that were handed to it.
+    connections: Arc<Mutex<Vec<Weak<Origin>>>>,
 }
 
 impl Workers {
@@ -74,15 +81,86 @@ impl Worker {
         })
     }
 
-    /// Counts one more connection.
-    pub(super) fn enter(&self) -> OnWorker {
-        OnWorker {
-            _connection: Arc::clone(&self.connections),
+    /// Counts one more connection while it is open.
+    pub(super) fn enter(&self, origin: &Arc<Origin>) {
+        self.connections.lock().push(Arc::downgrade(origin));
+    }
+
+    /// The number of open connections whose peers sent something lately.
+    pub(super) fn load(&self) -> usize {
+        let mut connections = self.connections.lock();
+        connections.retain(|connection| connection.strong_count() > 0);
+        let open = connections.iter().filter_map(Weak::upgrade);
+        open.filter(|origin| origin.silent_for() < SILENT).count()
+    }
+}
+
+/// Which worker gets the next connection.
+pub(super) struct Spread {
+    /// The load of each, and when it was counted. What was handed over since is added.
+    loads: Vec<usize>,
+    counted: Option<Instant>,
+}
+
+impl Spread {
+    pub(super) fn new() -> Self {
+        Self {
+            loads: Vec::new(),
+            counted: None,
         }
     }
 
-    /// The number of open connections.
-    pub(super) fn load(&self) -> usize {
-        Arc::strong_count(&self.connections)
+    /// The worker with the fewest, for this connection.
+    pub(super) fn next<'w>(
+        &mut self,
+        workers: impl Iterator<Item = &'w Worker> + Clone,
+        origin: &Arc<Origin>,
+    ) -> Option<usize> {
+        let now = clock::now();
+        let is_old = |counted: Instant| now.duration_since(counted) >= COUNT_EVERY;
+        if self.counted.is_none_or(is_old) {
+            self.loads = workers.clone().map(Worker::load).collect();
+            self.counted = Some(now);
+        }
+        let loads = self.loads.iter_mut().enumerate();
+        let (index, load) = loads.min_by_key(|(_, load)| **load)?;
+        *load += 1;
+        workers
+            .skip(index)
+            .take(1)
+            .for_each(|worker| worker.enter(origin));
+        Some(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_send_nothing_decide_not_where_others_are_served() {
+        let workers = Workers::start(2).unwrap();
+        let opened = clock::now();
+        let origin = |n| Arc::new(Origin::new(Ipv4Addr::LOCALHOST.into(), n, opened));
+        let (mut spread, mut open) = (Spread::new(), Vec::new());
+        let mut connect = |spread: &mut Spread, n| {
+            let origin = origin(n);
+            let index = spread.next(workers.each().iter(), &origin).unwrap();
+            (index, origin)
+        };
+        for n in 0..40 {
+            open.push(connect(&mut spread, n));
+        }
+        let on = |open: &[(usize, Arc<Origin>)], index| {
+            open.iter().filter(|(on, _)| *on == index).count()
+        };
+        assert_eq!((on(&open, 0), on(&open, 1)), (20, 20));
+        // All that are left are on one worker.
+        open.retain(|(index, _)| *index == 0);
+        clock::sleep(SILENT).await;
+        let later: Vec<_> = (40..50).map(|n| connect(&mut spread, n)).collect();
+        assert_eq!((on(&later, 0), on(&later, 1)), (5, 5));
     }
 }

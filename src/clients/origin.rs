@@ -125,6 +125,11 @@ impl Origin {
         self.last_active.load(Ordering::Relaxed)
     }
 
+    /// How long the peer has sent nothing.
+    pub(crate) fn silent_for(&self) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(self.last_active()))
+    }
+
     /// Returns whether no known client has a running call.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_hand.load(Ordering::Relaxed) == 0

@@ -172,12 +172,6 @@ impl CredentialForm {
         })
     }
 
-    /// Whether it contains no secret of the caller: the settings alone decide what it may do.
-    pub(super) fn is_configured(&self) -> bool {
-        let is_info = |piece: &CredentialPiece| matches!(piece, CredentialPiece::Info(..));
-        !self.reads_header() && !self.pieces().any(is_info)
-    }
-
     /// Whether any input makes a credential.
     pub(super) fn takes_any_header(&self) -> bool {
         let mut forms = self.headers.iter();
@@ -508,24 +502,23 @@ mod tests {
     }
 
     #[test]
-    fn who_decides_about_a_credential_shows_in_its_pieces() {
+    fn whether_a_credential_needs_the_callers_header_shows_in_its_pieces() {
         use CredentialPiece::{Configured, Fetched, Header, Host, Key, Secret, Text, UserId};
         let key = || Configured(SecretString::from("key"));
         let info = || CredentialPiece::Info("mail".to_owned(), Vec::new());
-        for (pieces, reads_header, is_configured) in [
-            (vec![Header], true, false),
-            (vec![key(), Secret], true, false),
-            (vec![Key], true, false),
-            (vec![key(), info()], false, false),
-            (vec![Fetched, Host, UserId], false, true),
-            (vec![key(), Text(":".to_owned())], false, true),
-            (Vec::new(), false, true),
+        for (pieces, reads_header) in [
+            (vec![Header], true),
+            (vec![key(), Secret], true),
+            (vec![Key], true),
+            (vec![key(), info()], false),
+            (vec![Fetched, Host, UserId], false),
+            (vec![key(), Text(":".to_owned())], false),
+            (Vec::new(), false),
         ] {
             let header = CredentialForm::of(vec![(AUTHORIZATION, pieces.clone())]);
             let shown = CredentialForm::of(Vec::new()).showing(pieces);
             for form in [header, shown] {
-                let facts = (form.reads_header(), form.is_configured());
-                assert_eq!(facts, (reads_header, is_configured), "{form:?}");
+                assert_eq!(form.reads_header(), reads_header, "{form:?}");
             }
         }
     }

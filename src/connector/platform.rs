@@ -71,10 +71,11 @@ impl Platform {
         is_bound.then(|| self.house_login.copied()).flatten()
     }
 
-    /// Whether the settings alone make the credential, whatever a caller sends.
+    /// Whether a request needs no credential of its own. What else it sends may be guessed, such
+    /// as a person's address beside a key of the settings.
     #[must_use]
     pub(crate) fn has_own_credential(&self) -> bool {
-        self.profile().credential.is_configured()
+        !self.profile().reads_auth_header()
     }
 
     /// Whether answers end with the "create new contact" entry.
