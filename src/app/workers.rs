@@ -145,7 +145,7 @@ mod tests {
         let opened = clock::now();
         let origin = |n| Arc::new(Origin::new(Ipv4Addr::LOCALHOST.into(), n, opened));
         let (mut spread, mut open) = (Spread::new(), Vec::new());
-        let mut connect = |spread: &mut Spread, n| {
+        let connect = |spread: &mut Spread, n| {
             let origin = origin(n);
             let index = spread.next(workers.each().iter(), &origin).unwrap();
             (index, origin)
