@@ -175,6 +175,6 @@ async fn a_first_login_ends_at_once_if_the_crm_refuses_the_credential() {
     let daemon = TestDaemon::over(&crm).await;
     let (code, said) = first_login(&daemon).await;
     assert_eq!(code, Some(1), "{said}");
-    let refusals = said.matches("CRM_UNAUTHENTICATED").count();
+    let refusals = said.matches("does not accept the credential").count();
     assert_eq!(refusals, 1, "{said}");
 }

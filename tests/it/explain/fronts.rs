@@ -158,7 +158,7 @@ async fn the_command_ends_with_the_exit_codes_of_find() {
             "+16505550401",
             &["--live"],
             1,
-            "does not accept the credential (CRM_UNAUTHENTICATED)",
+            "did not accept your sign-in",
         ),
         ("hello", &[], 2, "the number "),
         ("+16505550000", &["--platform", "nobody"], 2, "--platform "),
