@@ -16,6 +16,7 @@ mod client;
 mod fair;
 mod local;
 mod origin;
+mod page;
 mod peer;
 mod room;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub(crate) use client::{CallPlace, Client, Excess, Forbidden};
 pub(crate) use fair::{FairPlace, FairPlaces, LINGERING};
 pub(crate) use local::{Hostname, HouseAccess, LocalClients};
 pub(crate) use origin::{Busy, Origin, PeerNetwork};
+pub(crate) use page::from_a_page;
 pub(crate) use peer::Peer;
 pub(crate) use room::{Room, RoomPlace};
 pub(crate) use token::TokenHash;

@@ -5,14 +5,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::health::HealthPlaces;
 use crate::api::{ApiError, ClientLimits, RequestKind};
-use crate::clients::{Client, HouseAccess, Origin, Peer};
+use crate::clients::{Client, HouseAccess, Origin, Peer, from_a_page};
 
 /// Reflection streams of all connections together. Reflection is for people who explore the
 /// service; one stream takes 30 KiB.
@@ -118,8 +118,17 @@ pub(super) fn kind<B>(request: &Request<B>) -> RequestKind {
     method.map_or(RequestKind::Other, RequestKind::of_method)
 }
 
-/// Returns whether a request is one of gRPC, by its content type.
+/// Returns whether a request is one of gRPC, by its method and content type. What a web page sends
+/// is none, whatever it calls itself.
 pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    request.method() == Method::POST
+        && content_type.is_some_and(|value| is_grpc_type(value.as_bytes()))
+        && !from_a_page(request.headers())
+}
+
+/// `application/grpc`, with the encoding of messages or parameters behind it.
+fn is_grpc_type(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }

@@ -21,6 +21,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty};
 
 use crate::api::{ApiError, ClientLimits, ContactApi};
+use crate::clients::from_a_page;
 use crate::trace::Span;
 
 mod admit;
@@ -129,11 +130,4 @@ impl HttpFront {
 /// The value of a header, if it is text.
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
-}
-
-/// Returns whether a web page made a browser send the request. Otherwise any page that somebody
-/// reads could call a daemon that their machine can reach.
-fn from_a_page(headers: &HeaderMap) -> bool {
-    let wish = text(headers, "sec-fetch-site").is_some_and(|site| site != "none");
-    wish || headers.contains_key(http::header::ORIGIN)
 }
