@@ -38,7 +38,7 @@ impl Reload {
 
     /// Applies the settings that can change at run time: clients and certificates as given in
     /// `grpc`, ages, quotas, and the logins of the house. All others stay as at the start. `changes`
-    /// are the differences to the settings at the start.
+    /// are the differences to the settings at the start. Returns whether certificates were exchanged.
     ///
     /// # Errors
     /// If the certificates cannot be used. Nothing has changed then.
@@ -47,10 +47,12 @@ impl Reload {
         config: &Config,
         grpc: &Grpc,
         changes: &Changes,
-    ) -> Result<(), tls::Error> {
-        if let (Some(tls), Some(files)) = (&self.tls, &grpc.tls)
-            && tls.exchange(files)?
-        {
+    ) -> Result<bool, tls::Error> {
+        let exchanged = match (&self.tls, &grpc.tls) {
+            (Some(tls), Some(files)) => tls.exchange(files)?,
+            _ => false,
+        };
+        if exchanged {
             tracing::info!(
                 "grpc.tls: the certificates were exchanged; new connections use the new ones"
             );
@@ -69,18 +71,17 @@ impl Reload {
             }
         }
         self.set_logins(config, changes);
-        Ok(())
+        Ok(exchanged)
     }
 
-    /// A login waits with other settings of its connector: it may be for another CRM than the one
-    /// that is called until the restart.
+    /// A new login waits with other settings of its connector: it may be for another CRM than the
+    /// one that is called until the restart. One that was removed is out of use at once.
     fn set_logins(&self, config: &Config, changes: &Changes) {
         for (name, login) in &self.logins {
-            let mut connectors = config.connectors.iter();
-            if let Some(connector) = connectors.find(|connector| connector.name == *name)
-                && !changes.waits_for_restart(name)
-            {
-                login.set(connector.house_login.clone());
+            if !changes.holds_login(name) {
+                let mut connectors = config.connectors.iter();
+                let connector = connectors.find(|connector| connector.name == *name);
+                login.set(connector.and_then(|connector| connector.house_login.clone()));
             }
         }
     }

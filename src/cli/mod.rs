@@ -141,7 +141,11 @@ const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   contactd completions bash > ~/.local/share/bash-completion/completions/contactd
   contactd completions zsh > ~/.zfunc/_contactd
-  contactd completions fish > ~/.config/fish/completions/contactd.fish";
+  contactd completions fish > ~/.config/fish/completions/contactd.fish
+
+The next shell loads it: bash with the package bash-completion, fish as it is, zsh if ~/.zshrc has
+  fpath=(~/.zfunc $fpath) && autoload -Uz compinit && compinit
+For the running shell: source <(contactd completions bash)";
 
 const MAN_EXAMPLES: &str = "\
 Example:

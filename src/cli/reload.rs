@@ -89,10 +89,10 @@ impl Again {
             self.reload
                 .apply(&new.config, &grpc, &changes)
                 .map_err(unusable)
-                .map(|()| (new, grpc))
+                .map(|exchanged| (new, grpc, exchanged))
         });
         match applied {
-            Ok((new, grpc)) => self.take_up(new, grpc),
+            Ok((new, grpc, exchanged)) => self.take_up(new, grpc, exchanged),
             Err(faults) => {
                 for fault in faults {
                     tracing::error!(setting = fault.path, "SIGHUP: {}", fault.message);
@@ -103,7 +103,7 @@ impl Again {
     }
 
     /// Applies the settings, and logs what has changed and what has not.
-    fn take_up(&mut self, new: Effective, grpc: Grpc) {
+    fn take_up(&mut self, new: Effective, grpc: Grpc, exchanged: bool) {
         for warning in &new.warnings {
             tracing::warn!(setting = warning.path, "{}", warning.message);
         }
@@ -123,7 +123,14 @@ impl Again {
                 "SIGHUP: this setting cannot change at run time; it waits for a restart"
             );
         }
-        let changed = self.latest.changes(&new).taken_up;
+        let mut changed = self.started.applied(&self.latest, &new);
+        if exchanged
+            && !changed
+                .iter()
+                .any(|setting| setting.starts_with("grpc.tls"))
+        {
+            changed.push("grpc.tls".to_owned());
+        }
         let log = &new.config.log;
         self.volume.set(&log.level, log.lookups);
         if self.volume.is_fixed() && changed.iter().any(|setting| setting == "log.level") {
@@ -132,10 +139,12 @@ impl Again {
                 "SIGHUP: --log-level or CONTACTD_LOG decides what is logged"
             );
         }
-        tracing::info!(
-            changed = changed.join(", "),
-            "SIGHUP: the settings were read again"
-        );
+        if changed.is_empty() {
+            tracing::info!("SIGHUP: the settings were read again; nothing changed");
+        } else {
+            let changed = changed.join(", ");
+            tracing::info!(changed, "SIGHUP: the settings were read again");
+        }
         (self.latest, self.grpc) = (new, grpc);
     }
 }

@@ -17,8 +17,11 @@ const TAKEN_UP: [&str; 10] = [
     "grpc.tls",
     "grpc.insecure",
     "connectors.*.quota",
-    "connectors.*.credential",
+    LOGIN,
 ];
+
+/// A login of the house is one setting, whatever of it differs.
+const LOGIN: &str = "connectors.*.credential";
 
 /// The settings that differ, by their paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,15 +36,13 @@ impl Effective {
     /// The differences of `new`.
     #[must_use]
     pub(crate) fn changes(&self, new: &Self) -> Changes {
-        let mut paths = BTreeSet::new();
-        differences(&[], &self.table(), &new.table(), &mut paths);
-        self.other_logins(new, &mut paths);
-        let paths = paths.into_iter();
+        let paths = self.differing(new).into_iter();
         let (taken_up, mut waiting): (Vec<_>, Vec<_>) = paths.partition(|path| is_taken_up(path));
-        let held = |path: &Vec<String>| is_held(path, &waiting);
+        let held = |path: &Vec<String>| new.has_login(path) && is_held(path, &waiting);
         let (held, taken_up): (Vec<_>, Vec<_>) = taken_up.into_iter().partition(held);
         waiting.extend(held);
-        let (taken_up, mut waiting) = (names(&taken_up), names(&waiting));
+        let taken_up = names(taken_up).collect();
+        let mut waiting: Vec<String> = names(waiting).collect();
         for setting in self.rewritten(new) {
             if !waiting.iter().any(|waiting| waiting == setting) {
                 waiting.push(setting.to_owned());
@@ -50,21 +51,53 @@ impl Effective {
         Changes { taken_up, waiting }
     }
 
-    /// Adds the logins of the house that look the same, but have another content.
+    /// What `new`, read after `latest`, changes in a daemon that was started with these settings.
+    /// That includes what waited in `latest`, and waits no longer.
+    #[must_use]
+    pub(crate) fn applied(&self, latest: &Self, new: &Self) -> Vec<String> {
+        let now = self.changes(new);
+        let waited = self.changes(latest).waiting.into_iter();
+        let released = waited.filter(|path| now.taken_up.contains(path));
+        let mut differing = latest.differing(new);
+        differing.retain(|path| is_taken_up(path));
+        let mut applied: BTreeSet<String> = names(differing).collect();
+        applied.retain(|path| !now.waiting.contains(path));
+        applied.extend(released);
+        applied.into_iter().collect()
+    }
+
+    /// The paths of all that differs.
+    fn differing(&self, new: &Self) -> BTreeSet<Vec<String>> {
+        let mut paths = BTreeSet::new();
+        differences(&[], &self.table(), &new.table(), &mut paths);
+        self.other_logins(new, &mut paths);
+        paths
+    }
+
+    /// Adds the logins of the house that look the same, but have another content, and those that
+    /// were removed together with their connector.
     fn other_logins(&self, new: &Self, paths: &mut BTreeSet<Vec<String>>) {
-        for connector in &new.config.connectors {
-            let mut known = self.config.connectors.iter();
-            let before = known.find(|before| before.name == connector.name);
-            let path = ["connectors", &connector.name, "credential"].map(str::to_owned);
-            let is_other = before.is_some_and(|before| {
-                let [before, after] = [before, connector]
-                    .map(|config| config.house_login.as_ref().map(|login| login.expose()));
-                before != after
-            });
-            if is_other && !paths.iter().any(|known| known.starts_with(&path)) {
-                paths.insert(path.to_vec());
+        for before in &self.config.connectors {
+            let mut connectors = new.config.connectors.iter();
+            let after = connectors.find(|after| after.name == before.name);
+            let [was, is] = [Some(before), after]
+                .map(|config| config.and_then(|config| config.house_login.as_ref()))
+                .map(|login| login.map(|login| login.expose()));
+            if was != is {
+                paths.insert(
+                    ["connectors", &before.name, "credential"]
+                        .map(str::to_owned)
+                        .into(),
+                );
             }
         }
+    }
+
+    /// Returns whether the connector in this path has a login of the house.
+    fn has_login(&self, path: &[String]) -> bool {
+        let mut connectors = self.config.connectors.iter();
+        let connector = connectors.find(|connector| path.get(1) == Some(&connector.name));
+        connector.is_some_and(|connector| connector.house_login.is_some())
     }
 
     /// The effective settings, which this program has written.
@@ -86,23 +119,21 @@ impl Effective {
 }
 
 impl Changes {
-    /// Returns whether a setting of this connector waits for a restart.
+    /// Returns whether the login of this connector waits for a restart.
     #[must_use]
-    pub(crate) fn waits_for_restart(&self, connector: &str) -> bool {
-        let section = format!("connectors.{connector}.");
-        self.waiting.iter().any(|path| path.starts_with(&section))
+    pub(crate) fn holds_login(&self, connector: &str) -> bool {
+        self.waiting.contains(&LOGIN.replace('*', connector))
     }
 }
 
-fn names(paths: &[Vec<String>]) -> Vec<String> {
-    paths.iter().map(|path| path.join(".")).collect()
+fn names(paths: impl IntoIterator<Item = Vec<String>>) -> impl Iterator<Item = String> {
+    paths.into_iter().map(|path| path.join("."))
 }
 
-/// A login waits with the other settings of its connector.
+/// A login waits with the other settings of its connector, unless it was removed.
 fn is_held(path: &[String], waiting: &[Vec<String>]) -> bool {
     let section = path.get(..2).unwrap_or_default();
-    is_within(path, "connectors.*.credential")
-        && waiting.iter().any(|waits| waits.starts_with(section))
+    is_within(path, LOGIN) && waiting.iter().any(|waits| waits.starts_with(section))
 }
 
 /// The paths at which two tables differ. A table that exists in only one of them is one difference.
@@ -111,7 +142,7 @@ fn differences(path: &[String], before: &Table, after: &Table, found: &mut BTree
     for key in keys {
         let path = [path, std::slice::from_ref(key)].concat();
         match (before.get(key), after.get(key)) {
-            (Some(Value::Table(before)), Some(Value::Table(after))) => {
+            (Some(Value::Table(before)), Some(Value::Table(after))) if !is_within(&path, LOGIN) => {
                 differences(&path, before, after, found);
             }
             (before, after) if before != after => {

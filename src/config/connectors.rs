@@ -8,8 +8,8 @@ use url::{Host, Url};
 
 use super::files::spec_file;
 use super::house_login::{check_house_login, house_login};
-use super::quotas::quotas;
-use super::secret::secret;
+use super::quotas::{QUOTA, quotas};
+use super::secret::{SECRET, secret};
 use super::section::Section;
 use crate::connector::{
     BaseForm, Connector, ConnectorConfig, HostPattern, IdentitySource, Secrets, SpecFault,
@@ -36,7 +36,7 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     let identity = identity(section);
     let house_login = house_login(section);
     let regions = regions(section);
-    let quotas = section.nested("quota", |section| quotas(profile.quotas, section));
+    let quotas = section.nested_as("quota", QUOTA, |section| quotas(profile.quotas, section));
     let are_sound = section.is_sound("base_url") && section.is_sound("allowed_hosts");
     if are_sound && base_url.is_none() {
         check_hosts(is_known, &profile.base, &allowed_hosts, section);
@@ -178,7 +178,7 @@ fn secrets(
 /// A secret that cannot be read is one fault, not a second one in the file.
 fn named_secret(name: &str, section: &mut Section<'_>) -> Option<SecretString> {
     let is_given = section.has_below(name);
-    let secret = section.nested(name, secret);
+    let secret = section.nested_as(name, SECRET, secret);
     secret.or_else(|| is_given.then(|| SecretString::from("unread")))
 }
 
@@ -221,6 +221,9 @@ fn regions(section: &mut Section<'_>) -> Vec<Region> {
 const NO_REGION: &str = "is not set: stored numbers without a country code are read in user.region, or, without that, never exact";
 
 fn base_url(text: &str) -> Result<Url, String> {
+    if !text.contains("://") {
+        return Err("must be a URL: write http:// or https:// before it".to_owned());
+    }
     let url = url(text)?;
     if matches!(url.scheme(), "http" | "https") && is_place(&url) {
         return Ok(url);

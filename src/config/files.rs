@@ -42,7 +42,8 @@ impl<T> std::fmt::Display for File<T> {
 }
 
 fn file(path: &str) -> Result<File<Vec<u8>>, String> {
-    File::read(path).map_err(|error| format!("{path} cannot be read: {error}"))
+    // The path is not repeated, because it may be the secret itself, in the wrong place.
+    File::read(path).map_err(|error| format!("names a file that cannot be read: {error}"))
 }
 
 impl File<Vec<u8>> {

@@ -139,7 +139,7 @@ fn cores() -> usize {
 /// `in_use` are the certificates of a daemon that reloads its settings.
 pub(super) fn grpc(section: &mut Section<'_>, in_use: Option<&Tls>) -> Grpc {
     let grpc = Grpc {
-        listen: section.parsed("listen", "127.0.0.1:50051"),
+        listen: section.address("listen", "127.0.0.1:50051"),
         tls: if section.has_below("tls") {
             section.nested("tls", |section| tls(section, in_use))
         } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret as _;
 
 use super::Grpc;
-use super::secret::secret;
+use super::secret::{SECRET, secret};
 use super::section::{Section, SettingsReader};
 use crate::connector::{ConnectorConfig, IdentitySource};
 use crate::domain::AuthHeader;
@@ -16,7 +16,7 @@ const CREDENTIAL: &str = "credential";
 pub(super) fn house_login(section: &mut Section<'_>) -> Option<Arc<AuthHeader>> {
     section
         .has_below(CREDENTIAL)
-        .then(|| section.nested(CREDENTIAL, header))
+        .then(|| section.nested_as(CREDENTIAL, SECRET, header))
         .flatten()
 }
 

@@ -5,6 +5,9 @@ use std::num::NonZeroU32;
 use super::section::Section;
 use crate::budget::{CallKind, Quota, Quotas, Scope};
 
+/// How a quota is written in the settings.
+pub(super) const QUOTA: &str = "{ rate = 40, per = \"60s\", burst = 10 }";
+
 /// The largest limits of the settings. No CRM allows more.
 const MOST_AT_ONCE: usize = 1_000_000;
 const MOST_PER_DAY: usize = 1_000_000_000;
@@ -24,7 +27,7 @@ pub(super) fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quota
             return Some(None);
         }
         let own = given.applied(documented.copied().unwrap_or(all), all, scope)?;
-        let read = section.nested(key, |section| quota(own, scope, section));
+        let read = section.nested_as(key, QUOTA, |section| quota(own, scope, section));
         read.map(Some)
     };
     let search = of_kind("search", CallKind::Search)?;

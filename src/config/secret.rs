@@ -6,6 +6,9 @@ use secrecy::zeroize::Zeroizing;
 use super::files;
 use super::section::Section;
 
+/// How a secret is written in the settings.
+pub(super) const SECRET: &str = "{ file = \"/path\" } or { env = \"NAME\" }";
+
 /// The secret of this section, from its `file` or `env`.
 pub(super) fn secret(section: &mut Section<'_>) -> Option<SecretString> {
     let file = files::secrets(section, "file", files::secret_text);
@@ -38,10 +41,12 @@ impl std::fmt::Display for SecretVariable {
     reason = "the settings name the variable of a secret, which is read with them"
 )]
 fn variable(name: &str) -> Result<SecretVariable, String> {
-    let value = std::env::var(name).map_err(|_| format!("{name} is not set, or is no text"))?;
+    // The name is not repeated, because it may be the secret itself, in the wrong place.
+    let value = std::env::var(name);
+    let value = value.map_err(|_| "names a variable that is not set, or is no text")?;
     let value = Zeroizing::new(value);
     if value.trim().is_empty() {
-        return Err(format!("{name} is empty"));
+        return Err("names a variable that is empty".to_owned());
     }
     Ok(SecretVariable {
         name: name.to_owned(),

@@ -46,6 +46,8 @@ pub(super) struct Section<'a> {
     known: Vec<String>,
     /// Required keys that are absent, each with what is expected.
     missing: Vec<(String, String)>,
+    /// How it is written, for a person.
+    form: &'static str,
     /// Whether this is not a table at all: then no other fault is reported.
     misshapen: bool,
     effective: Table,
@@ -68,6 +70,7 @@ impl<'a> Section<'a> {
             table: Table::new(),
             known: Vec::new(),
             missing: Vec::new(),
+            form: "a section",
             misshapen: false,
             effective: Table::new(),
             findings,
@@ -92,9 +95,22 @@ impl<'a> Section<'a> {
 
     /// Reads a table within this one.
     pub(super) fn nested<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        self.nested_as(key, "a section", read)
+    }
+
+    /// As [`Section::nested`]. `form` is how the table is written, for a person who wrote something
+    /// else.
+    pub(super) fn nested_as<T>(
+        &mut self,
+        key: &str,
+        form: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
         self.know(key);
         let value = self.table.remove(key);
-        let (read, effective) = self.below(self.path_of(key), value, read);
+        let mut section = Section::new(self.path_of(key), self.findings);
+        section.form = form;
+        let (read, effective) = section.walk(value, read);
         self.show(key, effective);
         read
     }
@@ -210,7 +226,7 @@ impl<'a> Section<'a> {
             Some(Value::Table(table)) => table,
             Some(_) => {
                 let path = self.path.clone();
-                self.findings.fault(path, "must be a section");
+                self.findings.fault(path, format!("must be {}", self.form));
                 self.misshapen = true;
                 Table::new()
             }

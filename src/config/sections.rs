@@ -15,7 +15,7 @@ use crate::{cache, resolver, trace};
 
 pub(super) fn ops(section: &mut Section<'_>) -> Ops {
     let ops = Ops {
-        listen: section.parsed("listen", "127.0.0.1:9464"),
+        listen: section.address("listen", "127.0.0.1:9464"),
     };
     if !ops.listen.ip().to_canonical().is_loopback() {
         let message = format!(
@@ -38,8 +38,8 @@ pub(super) fn log(section: &mut Section<'_>) -> Log {
 
 pub(super) fn caches(section: &mut Section<'_>) -> (cache::MemoryConfig, AgePolicy, Duration) {
     let bytes = section.size("memory", "256MiB");
-    let found = section.nested("found", |found| ages(found, "10m", "24h"));
-    let absent = section.nested("absent", |absent| ages(absent, "1m", "10m"));
+    let found = section.nested_as("found", AGES, |found| ages(found, "10m", "24h"));
+    let absent = section.nested_as("absent", AGES, |absent| ages(absent, "1m", "10m"));
     let admitted = section.duration("admitted", "1h");
     longer_than_zero(section, "admitted", admitted);
     (
@@ -48,6 +48,9 @@ pub(super) fn caches(section: &mut Section<'_>) -> (cache::MemoryConfig, AgePoli
         admitted,
     )
 }
+
+/// How ages are written in the settings.
+const AGES: &str = "{ fresh = \"10m\", stale = \"24h\" }";
 
 fn ages(section: &mut Section<'_>, fresh: &str, stale: &str) -> Ages {
     let ages = Ages {

@@ -1,8 +1,7 @@
 //! `GET /v1/name`: the name of a caller as text, for telephone systems.
 //!
 //! Such systems show the body of any answer to the person whose phone rings. So only a name is ever
-//! a body: whoever is not found has an empty answer, and so has a failure, whose reason is in
-//! headers.
+//! a body: whoever is not found has an empty answer, and so has a failure. Headers say why.
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -19,7 +18,7 @@ use crate::pb::v1 as pb;
 /// The header with the credential for the CRM. `Authorization` is the client's own, as for gRPC.
 const CREDENTIAL: &str = "x-crm-authorization";
 
-/// The reason of a failure, and the message about it.
+/// The reason of a failure, and the message about it or about a number that is not looked up.
 const REASON: HeaderName = HeaderName::from_static("x-contactd-reason");
 const MESSAGE: HeaderName = HeaderName::from_static("x-contactd-message");
 
@@ -43,13 +42,16 @@ impl HttpFront {
     pub(super) async fn name(&self, request: Request<RequestBody>) -> Response<ReplyBody> {
         let (parts, body) = request.into_parts();
         match self.named(&parts, body).await {
-            Ok(Some(name)) => answer(StatusCode::OK, "text/plain; charset=utf-8", name.into()),
-            Ok(None) => empty(StatusCode::NO_CONTENT),
+            Ok(CallerName::Known(name)) => {
+                answer(StatusCode::OK, "text/plain; charset=utf-8", name.into())
+            }
+            Ok(CallerName::Unknown) => empty(StatusCode::NO_CONTENT),
+            Ok(CallerName::NotLookedUp(why)) => explained(empty(StatusCode::NO_CONTENT), &why),
             Err(error) => failed(&with_parameter(error)),
         }
     }
 
-    async fn named(&self, parts: &Parts, body: RequestBody) -> Result<Option<String>, ApiError> {
+    async fn named(&self, parts: &Parts, body: RequestBody) -> Result<CallerName, ApiError> {
         let admitted = self.admit(RequestKind::Lookup, parts, body).await?;
         let mut query = Query::with_number(&parts.uri, "number");
         let limit = match query.take(TIMEOUT)? {
@@ -64,8 +66,17 @@ impl HttpFront {
         };
         let span = self.span(Method::Find, &parts.headers);
         let reply = self.0.api.find(admitted.context(limit, span), request);
-        first_name(&reply.await?)
+        caller(&reply.await?)
     }
+}
+
+/// The name of who calls.
+enum CallerName {
+    Known(String),
+    /// Nobody whose name is certain or likely.
+    Unknown,
+    /// The number cannot be looked up, for this reason.
+    NotLookedUp(String),
 }
 
 fn no_time() -> Violation {
@@ -102,20 +113,35 @@ fn read(mut query: Query) -> Result<pb::FindContactRequest, Violation> {
 }
 
 /// Contacts come in the order of their quality.
-fn first_name(reply: &FindReply) -> Result<Option<String>, ApiError> {
+fn caller(reply: &FindReply) -> Result<CallerName, ApiError> {
     let encoded = reply.to_bytes().map_err(|_| ApiError::internal())?;
     let response = pb::FindContactResponse::decode(encoded);
-    let contacts = response
-        .map_err(|_| ApiError::internal())?
-        .matched_contact_info;
-    let mut contacts = contacts.into_iter().filter(|contact| {
+    let response = response.map_err(|_| ApiError::internal())?;
+    let lookup = response.lookup.unwrap_or_default();
+    if lookup.phone_number.is_empty() {
+        let message = response.return_message.unwrap_or_default();
+        return Ok(CallerName::NotLookedUp(in_one_line(message)));
+    }
+    let mut contacts = response.matched_contact_info.into_iter().filter(|contact| {
         let is_one = matches!(
             contact.match_quality(),
             pb::MatchQuality::Exact | pb::MatchQuality::Likely
         );
         is_one && !contact.is_new_contact && !contact.name.is_empty()
     });
-    Ok(contacts.next().map(|contact| contact.name))
+    let first = contacts.next();
+    Ok(first.map_or(CallerName::Unknown, |contact| {
+        CallerName::Known(contact.name)
+    }))
+}
+
+/// The message and its details, in terms of the query.
+fn in_one_line(message: pb::ReturnMessage) -> String {
+    let items = message.details.into_iter().flat_map(|detail| detail.items);
+    let texts = items.map(|item| item.text.replace("user.region", "region"));
+    let mut sentences = vec![format!("{}.", message.message)];
+    sentences.extend(texts);
+    sentences.join(" ")
 }
 
 /// The failure in terms of the query.
@@ -138,11 +164,15 @@ fn empty(status: StatusCode) -> Response<ReplyBody> {
 
 fn failed(error: &ApiError) -> Response<ReplyBody> {
     let mut response = with_hints(error, empty(status(error)));
-    let headers = response.headers_mut();
-    headers.insert(REASON, HeaderValue::from_static(error.reason()));
+    let reason = HeaderValue::from_static(error.reason());
+    response.headers_mut().insert(REASON, reason);
+    explained(response, &error.to_string())
+}
+
+fn explained(mut response: Response<ReplyBody>, message: &str) -> Response<ReplyBody> {
     // A message with the name of a connector that no header can hold is left out.
-    if let Ok(message) = HeaderValue::from_str(&error.to_string()) {
-        headers.insert(MESSAGE, message);
+    if let Ok(message) = HeaderValue::from_str(message) {
+        response.headers_mut().insert(MESSAGE, message);
     }
     response
 }

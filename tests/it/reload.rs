@@ -450,7 +450,11 @@ async fn a_second_sighup_is_judged_by_the_settings_in_force_not_by_those_at_the_
     };
     let both = "grpc.tls.cert, grpc.tls.key, grpc.tokens";
     assert_eq!(changed(&reload(&program, &second).await), both);
-    assert_eq!(changed(&reload(&program, &second).await), "");
+    let news = reload(&program, &second).await;
+    assert!(
+        news.contains("were read again; nothing changed") && !news.contains("\"changed\""),
+        "{news}"
+    );
     // Nothing is said of certificates: those in use stay, not those of the start.
     let silent = settings(&crm, &format!("[grpc]\n{}", tokens("two")), "");
     let news = reload(&program, &silent).await;

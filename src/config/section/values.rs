@@ -3,6 +3,7 @@
 //! Defines their limits. Calculations with values within them cannot overflow.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -36,6 +37,14 @@ impl Section<'_> {
         default: &str,
     ) -> T {
         self.read(key, default, parse)
+    }
+
+    /// The address of a port.
+    pub(in crate::config) fn address(&mut self, key: &str, default: &str) -> SocketAddr {
+        self.read(key, default, |text| {
+            let expected = || format!("must be an IP address and a port, such as \"{default}\"");
+            text.parse().map_err(|_| expected())
+        })
     }
 
     /// A duration such as `"250ms"`.

@@ -39,7 +39,7 @@ fn one_mistake_is_one_fault_at_its_path_and_shows_no_secret() {
         (
             with("\"Bearer house-secret\""),
             path.to_owned(),
-            "must be a section",
+            "must be { file = \"/path\" } or { env = \"NAME\" }",
         ),
         (
             with(&format!("{{ file = \"{sound}\", env = \"PATH\" }}")),
@@ -196,8 +196,13 @@ async fn a_sighup_reads_the_file_again_and_turns_it_on_and_off() {
         news.contains("\"setting\":\"connectors.example.credential\""),
         "{news}"
     );
+    assert!(!news.contains("\"changed\""), "it waits: {news}");
     let asked = client.find_contact(refresh().auth("")).await.unwrap();
     assert_eq!(names(asked.get_ref()), ["Ada"]);
+    // It goes on waiting, whatever was waiting before.
+    std::fs::write(login.path(), "Bearer for-another-crm too").unwrap();
+    let news = reload(&program, &elsewhere).await;
+    assert!(news.contains("nothing changed"), "{news}");
     for secret in ["old-secret", "house-secret", "for-another-crm"] {
         assert!(!program.log().contains(secret), "{}", program.log());
     }
@@ -207,6 +212,35 @@ async fn a_sighup_reads_the_file_again_and_turns_it_on_and_off() {
             .iter()
             .any(|call| call.authorization.as_deref() == Some("Bearer for-another-crm"))
     );
+    let news = reload(&program, &on).await;
+    assert!(
+        news.contains("\"changed\":\"connectors.example.credential\""),
+        "it waits no longer: {news}"
+    );
+}
+
+#[tokio::test]
+async fn a_login_that_is_removed_is_out_of_use_at_once_whatever_else_waits() {
+    let (crm, login) = (crm().await, file(HOUSE));
+    let on = settings_with(&crm, &login, "");
+    let program = Program::start(&on).await;
+    let mut client = client(&program).await;
+    assert!(client.find_contact(bare()).await.is_ok());
+
+    let without = on.replace("credential", "create_option = false # credential");
+    let elsewhere = "[connectors.other]\nkind = \"pipedrive\"\nregion = \"US\"\n";
+    for removed in [without.as_str(), elsewhere] {
+        reload(&program, &on).await;
+        assert!(client.find_contact(bare()).await.is_ok(), "as at the start");
+        let news = reload(&program, removed).await;
+        assert!(
+            news.contains("\"changed\":\"connectors.example.credential\"")
+                && !news.contains("\"setting\":\"connectors.example.credential\""),
+            "{news}"
+        );
+        let refused = client.find_contact(bare()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
 }
 
 /// Other settings, and the lines that were logged about them.

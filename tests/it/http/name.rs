@@ -52,11 +52,36 @@ async fn nobody_and_a_contact_that_may_be_another_have_an_empty_answer() {
         let crm = FakeCrm::with(contacts).await;
         let daemon = TestDaemon::over(&crm).await;
         let port = Port::new(daemon.grpc, Version::Http1);
-        for number in ["%2B16505551234", "anonymous", "911", ""] {
+        let answer = Answer::to(asked(&port, &format!("{QUERY}&number=%2B16505551234"))).await;
+        assert_eq!((answer.status, answer.text()), (204, ""));
+        assert!(
+            answer.header("x-contactd-message").is_empty(),
+            "nobody is no mistake"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_empty_answer_about_a_number_that_cannot_be_looked_up_says_why_in_a_header() {
+    let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
+    let daemon = TestDaemon::over(&crm).await;
+    for version in BOTH {
+        let port = Port::new(daemon.grpc, version);
+        for (number, why) in [
+            ("anonymous", "withheld"),
+            ("", "withheld"),
+            ("911", "Emergency and service numbers"),
+            ("%2B999123456", "calling code that no country uses"),
+            ("6505551234", "region"),
+        ] {
             let answer = Answer::to(asked(&port, &format!("{QUERY}&number={number}"))).await;
             assert_eq!((answer.status, answer.text()), (204, ""), "{number}");
+            let message = answer.header("x-contactd-message");
+            assert!(message.contains(why), "{number}: {message}");
+            assert!(!message.contains(|c: char| c.is_ascii_digit()), "{message}");
         }
     }
+    assert_eq!(crm.searches(), 0);
 }
 
 #[tokio::test]

@@ -507,3 +507,70 @@ fn check_config_and_the_daemon_say_which_variable_means_nothing() {
     );
     assert_eq!(check(SOUND).stderr, b"");
 }
+
+#[test]
+fn a_value_of_another_form_is_answered_with_the_form_and_never_with_the_value() {
+    let crm = |setting: &str| {
+        format!("[connectors.a]\nkind = \"vinsolutions\"\nregion = \"US\"\n{setting}\n")
+    };
+    let secret = "must be { file = \"/path\" } or { env = \"NAME\" }";
+    let quota = "must be { rate = 40, per = \"60s\", burst = 10 }";
+    let url = "write http:// or https:// before it";
+    for (text, path, words) in [
+        (
+            crm("secrets.api_key = \"house-secret\""),
+            "connectors.a.secrets.api_key",
+            secret,
+        ),
+        (
+            crm("secrets.api_key = { env = \"house-secret\" }"),
+            "connectors.a.secrets.api_key.env",
+            "names a variable that is not set",
+        ),
+        (
+            crm("secrets.api_key = { file = \"house-secret\" }"),
+            "connectors.a.secrets.api_key.file",
+            "cannot be read",
+        ),
+        (
+            "[grpc]\ntokens = [{ name = \"a\", sha256 = \"house-secret\" }]".to_owned(),
+            "grpc.tokens[0].sha256",
+            "",
+        ),
+        (
+            "[grpc]\ntokens = [\"house-secret\"]".to_owned(),
+            "grpc.tokens[0]",
+            "",
+        ),
+        (crm("quota = 50"), "connectors.a.quota", quota),
+        (crm("quota.search = 50"), "connectors.a.quota.search", quota),
+        (
+            crm("base_url = \"127.0.0.1:8080\""),
+            "connectors.a.base_url",
+            url,
+        ),
+        (
+            crm("base_url = \"localhost:8080\""),
+            "connectors.a.base_url",
+            url,
+        ),
+        (
+            "[grpc]\nlisten = \"localhost:50051\"".to_owned(),
+            "grpc.listen",
+            "must be an IP address and a port, such as \"127.0.0.1:50051\"",
+        ),
+        (
+            "[ops]\nlisten = \":9464\"".to_owned(),
+            "ops.listen",
+            "must be an IP address and a port, such as \"127.0.0.1:9464\"",
+        ),
+    ] {
+        let faults = read(&text, &[]).unwrap_err();
+        let fault = faults
+            .iter()
+            .find(|fault| fault.starts_with(&format!("{path}: ")))
+            .unwrap_or_else(|| panic!("{text}{faults:#?}"));
+        assert!(fault.contains(words), "{fault}");
+        assert!(!faults.concat().contains("house-secret"), "{faults:#?}");
+    }
+}
