@@ -68,29 +68,41 @@ impl ListForm {
     /// by one. A list with no objects at all is not the CRM's.
     ///
     /// # Errors
-    /// [`BadReply::Shape`]. A failure that can be recognized in the reply never gets here
-    /// (`reply_class.rs`).
+    /// [`BadReply::NoList`] if there is none at the path, and else [`BadReply::Shape`]. A failure
+    /// that can be recognized in the reply never gets here (`reply_class.rs`).
     pub(crate) fn entries(&self, reply: &mut Value) -> Result<Entries, LookupError> {
         if is_failure(reply) {
             return Err(SHAPE);
         }
         let (list, below) = self.list.split_at_each();
-        let items = self.shape.items(list.take(reply))?;
+        let found = list.take(reply);
+        let is_list = found.as_ref().is_some_and(Value::is_array);
+        let items = self.shape.items(found).map_err(|error| match self.shape {
+            ListShape::One => error,
+            _ if is_list => error,
+            _ => self.no_list(),
+        })?;
         let count = items.len();
         let items = match below.filter(|below| !below.is_whole()) {
-            Some(below) => within(&items, &below)?,
+            Some(below) => within(&items, &below).ok_or_else(|| self.no_list())?,
             None => items,
         };
         Ok(Entries { items, count })
     }
+
+    fn no_list(&self) -> LookupError {
+        let place = if self.list.is_whole() {
+            "the top level".to_owned()
+        } else {
+            self.list.to_string()
+        };
+        LookupError::CrmBadReply(BadReply::NoList(place.into()))
+    }
 }
 
-/// What of each entry is meant, without nulls.
-///
-/// # Errors
-/// [`BadReply::Shape`] if no entry has such a member, not even an empty one: then the entries are
-/// others than expected.
-fn within(items: &[Value], below: &Path) -> Result<Vec<Value>, LookupError> {
+/// What of each entry is meant, without nulls. `None` if no entry has such a member, not even an
+/// empty one: then the entries are others than expected.
+fn within(items: &[Value], below: &Path) -> Option<Vec<Value>> {
     let of_item = |item| below.all(item, &NoNames).into_iter().cloned();
     let found: Vec<Value> = items.iter().flat_map(of_item).collect();
     let has_member = |item: &Value| {
@@ -98,9 +110,9 @@ fn within(items: &[Value], below: &Path) -> Result<Vec<Value>, LookupError> {
         key.is_none_or(|(key, _)| item.get(&key).is_some())
     };
     if found.is_empty() && !items.is_empty() && !items.iter().any(has_member) {
-        return Err(SHAPE);
+        return None;
     }
-    Ok(found)
+    Some(found)
 }
 
 impl ListShape {
@@ -216,8 +228,8 @@ mod tests {
     use super::*;
 
     fn items(form: &ListForm, reply: &Value) -> Result<Vec<Value>, LookupError> {
-        form.entries(&mut reply.clone())
-            .map(|entries| entries.items)
+        let entries = form.entries(&mut reply.clone());
+        entries.map(|entries| entries.items).map_err(|_| SHAPE)
     }
 
     fn form(list: &str, shape: ListShape) -> ListForm {
@@ -261,6 +273,53 @@ mod tests {
         let nullable = form("data", ListShape::Nullable);
         assert_eq!(items(&nullable, &json!({"data": null})), Ok(vec![]));
         assert_eq!(items(&nullable, &json!({})), Err(SHAPE));
+    }
+
+    #[test]
+    fn a_failure_names_the_path_at_which_there_is_no_list() {
+        for (list, shape, reply, words) in [
+            (
+                "data",
+                ListShape::Objects,
+                json!({"contacts": []}),
+                "no list at data",
+            ),
+            (
+                "a.data",
+                ListShape::Nullable,
+                json!({"a": {"data": "x"}}),
+                "no list at a.data",
+            ),
+            (
+                ".",
+                ListShape::Objects,
+                json!({"data": []}),
+                "no list at the top level",
+            ),
+            (
+                "rows",
+                ListShape::Table,
+                json!({"rows": {}}),
+                "no list at rows",
+            ),
+            (
+                "data[].item",
+                ListShape::Objects,
+                json!({"data": [{}]}),
+                "no list at data[].item",
+            ),
+        ] {
+            let error = form(list, shape).entries(&mut reply.clone()).unwrap_err();
+            let expected = format!("the CRM's reply cannot be used: unexpected JSON: {words}");
+            assert_eq!(error.to_string(), expected, "{reply}");
+        }
+        let of_others = json!({"data": [1]});
+        let error = form("data", ListShape::Objects).entries(&mut of_others.clone());
+        assert_eq!(
+            error.unwrap_err(),
+            SHAPE,
+            "there is a list, but of other things"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Why a look-up has no answer. Waiters share the value. It never contains a number, a name, a
 //! header or a CRM's text.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a look-up has no answer.
@@ -73,7 +74,7 @@ pub(crate) enum Unavailable {
 }
 
 /// What is wrong with a CRM's reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadReply {
     /// Not JSON.
     #[error("not JSON")]
@@ -81,6 +82,9 @@ pub(crate) enum BadReply {
     /// JSON of another shape than in the CRM's documentation.
     #[error("unexpected JSON")]
     Shape,
+    /// JSON without a list at the path where the connector expects it. The path is the connector's.
+    #[error("unexpected JSON: no list at {0}")]
+    NoList(Arc<str>),
     /// A full page of records, none of which has the number: the CRM did not apply the filter.
     #[error("everybody was listed: the CRM did not apply the filter")]
     Filter,

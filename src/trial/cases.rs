@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::compare::Differences;
 use super::expect::{Expectations, ExpectedBatch, ExpectedLookUp};
 use super::nearest::indented;
-use super::phones::phone_paths;
+use super::phones::PhonesSeen;
 use super::recording::read_recordings;
 use super::replay::Replay;
 use super::run::{LookUp, OtherEnd, Trial, TrialError};
@@ -22,17 +22,6 @@ pub(crate) struct CaseReport {
     pub(crate) directory: PathBuf,
     pub(crate) outcome: Outcome,
     pub(crate) phones: PhonesSeen,
-}
-
-/// Which phone fields the records of a case have.
-#[derive(Default)]
-pub(crate) struct PhonesSeen {
-    /// The connector's name.
-    pub(crate) connector: String,
-    /// Whether there were records.
-    pub(crate) has_records: bool,
-    /// The paths of its phone fields, and whether a recording has a value there.
-    pub(crate) paths: Vec<(String, bool)>,
 }
 
 /// What became of a case.
@@ -125,12 +114,7 @@ impl Case {
         let replies =
             replies.filter_map(|recording| serde_json::from_str(&recording.reply.body).ok());
         let replies: Vec<_> = replies.collect();
-        let subject = self.trial.subject();
-        PhonesSeen {
-            connector: subject.name.clone(),
-            has_records: false,
-            paths: phone_paths(&subject.reached(), &replies),
-        }
+        PhonesSeen::of(self.trial.subject(), &replies)
     }
 
     async fn run(self, has_records: &mut bool) -> Result<Outcome, String> {

@@ -25,7 +25,8 @@ mod scrub;
 mod subject;
 
 pub(crate) use caller::Caller;
-pub(crate) use cases::{CaseReport, Outcome, PhonesSeen, case_directories, run_case};
+pub(crate) use cases::{CaseReport, Outcome, case_directories, run_case};
+pub(crate) use phones::PhonesSeen;
 pub(crate) use record::record;
 pub(crate) use recorder::{CallEnding, Seen, SeenCall, SeenRecord};
 pub(crate) use recording::read_recordings;
@@ -34,4 +35,4 @@ pub(crate) use run::{LookUp, OtherEnd, Trial, TrialError};
 pub(crate) use subject::{FaultText, Subject, SubjectError};
 
 pub(crate) use crate::connector::{CallCount, RequestSheet, Sheet, schema};
-pub(crate) use crate::domain::{Contact, NumberFormat, Region};
+pub(crate) use crate::domain::{Contact, LookupError, NumberFormat, Region, WhoAmI};

@@ -3,11 +3,59 @@
 
 use serde_json::Value;
 
+use super::recorder::{CallEnding, Seen};
+use super::run::{LookUp, Trial};
+use super::subject::Subject;
 use crate::connector::{ReachStep, Reached, Role};
+
+/// Which phone fields records have.
+#[derive(Default)]
+pub(crate) struct PhonesSeen {
+    /// The connector's name.
+    pub(crate) connector: String,
+    /// Whether there were records.
+    pub(crate) has_records: bool,
+    /// The paths of its phone fields, and whether a reply has a value there.
+    pub(crate) paths: Vec<(String, bool)>,
+}
+
+impl PhonesSeen {
+    /// The phone fields in these replies. Whether there were records is not known yet.
+    pub(super) fn of(subject: &Subject, replies: &[Value]) -> Self {
+        Self {
+            connector: subject.name.clone(),
+            has_records: false,
+            paths: phone_paths(&subject.reached(), replies),
+        }
+    }
+}
+
+impl Trial {
+    /// The phone fields in the replies to these look-ups.
+    pub(crate) fn phones_seen<'l>(
+        &self,
+        look_ups: impl Iterator<Item = &'l LookUp> + Clone,
+    ) -> PhonesSeen {
+        let seen = look_ups.clone().flat_map(|look_up| &look_up.seen);
+        let replies: Vec<Value> = seen.filter_map(reply_of).cloned().collect();
+        PhonesSeen {
+            has_records: look_ups.into_iter().any(LookUp::has_records),
+            ..PhonesSeen::of(self.subject(), &replies)
+        }
+    }
+}
+
+fn reply_of(seen: &Seen) -> Option<&Value> {
+    let Seen::Call(call) = seen else { return None };
+    match &call.ending {
+        CallEnding::Reply { body, .. } => body.as_ref(),
+        CallEnding::Dry | CallEnding::Failed(_) => None,
+    }
+}
 
 /// The paths of a connector's phone fields, from the root of a reply, and whether one of these
 /// replies has a value there.
-pub(super) fn phone_paths(reached: &[Reached], replies: &[Value]) -> Vec<(String, bool)> {
+fn phone_paths(reached: &[Reached], replies: &[Value]) -> Vec<(String, bool)> {
     let phones = reached.iter().filter(|place| place.role == Role::Phone);
     let path = |place: &Reached| {
         let is_met = replies.iter().any(|reply| has_value(reply, &place.steps));

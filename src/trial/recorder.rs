@@ -9,6 +9,9 @@ use crate::budget::CallKind;
 use crate::connector::{CallSeen, DropReason, Ending, Event, Record, RecordVerdict, Witness};
 use crate::domain::LookupError;
 
+/// The most keys of a reply that are shown.
+const MOST_KEYS: usize = 20;
+
 /// What happened.
 pub(crate) enum Seen {
     Call(Box<SeenCall>),
@@ -99,6 +102,20 @@ impl SeenCall {
     /// Whether it was only shown.
     pub(super) fn is_dry(&self) -> bool {
         matches!(self.ending, CallEnding::Dry)
+    }
+
+    /// The names of the fields at the top of its reply, and nothing of their values. `None` if the
+    /// reply is no object, or a failure.
+    pub(crate) fn reply_keys(&self) -> Option<Vec<String>> {
+        let CallEnding::Reply {
+            body: Some(Value::Object(fields)),
+            failure: None,
+            ..
+        } = &self.ending
+        else {
+            return None;
+        };
+        Some(fields.keys().take(MOST_KEYS).cloned().collect())
     }
 
     /// Shows it as a call to this CRM.

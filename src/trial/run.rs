@@ -15,6 +15,7 @@ use crate::connector::{
     CallLimits, ConnectorConfig, CrmClient, CrmSession, Details, Dns, Found, HttpClients,
     IdentitySource, Platform, SearchPlan, search,
 };
+use crate::domain::error::BadReply;
 use crate::domain::phone::{self, NumberError};
 use crate::domain::{AuthHeader, AuthTag, E164, KeyMaker, Lane, LookupError, Party, User, WhoAmI};
 use crate::metrics::Metrics;
@@ -86,6 +87,14 @@ impl LookUp {
     pub(super) fn has_records(&self) -> bool {
         let is_record = |seen: &Seen| matches!(seen, Seen::Judged(_));
         self.seen.iter().any(is_record)
+    }
+
+    /// Whether it failed because a reply has no list at the connector's path.
+    pub(crate) fn lacks_list(&self) -> bool {
+        matches!(
+            self.found,
+            Err(LookupError::CrmBadReply(BadReply::NoList(_)))
+        )
     }
 
     /// Whether nothing was sent.
@@ -164,6 +173,11 @@ impl Trial {
         let all = numbers.into_iter();
         let all = all.map(|number| self.look_up_as(&user, number, Lane::Prefetch));
         join_all(all).await.into_iter().collect()
+    }
+
+    /// Whether the connector can ask whose a credential is.
+    pub(crate) fn names_users(&self) -> bool {
+        self.subject.connector.profile().names_users
     }
 
     /// Asks whose the credential is.

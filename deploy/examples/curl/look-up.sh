@@ -2,16 +2,29 @@
 # Looks numbers up: look-up.sh NUMBER... Needs curl 7.82 or newer, and jq.
 set -eu
 server=${CONTACTD_SERVER:-http://127.0.0.1:50051}
+case $server in
+    *://*) ;;
+    *) server=http${CONTACTD_CA_FILE:+s}://$server ;;
+esac
+
+# The token that the daemon's operator gave to this program, if there are tokens.
+token=
+[ -z "${CONTACTD_TOKEN_FILE:-}" ] || token=$(cat "$CONTACTD_TOKEN_FILE")
+export token
 
 # A phone rings for some seconds; after two of them a name is too late.
 deadline_ms=2000
 
-# The credential is in the environment, because everybody on a machine can see arguments.
+# The body and the token as lines of a configuration for curl. The secrets are in the environment and
+# in these lines, because everybody on a machine can see arguments.
 question() {
-    jq --null-input --arg number "$1" '{
-        user: {id: "agent-7", platform: "example", region: "US"},
-        authHeader: env.CONTACTD_AUTH_HEADER, phoneNumber: $number, createOption: false
-    }'
+    jq --null-input --raw-output --arg number "$1" '
+        {
+            user: {id: "agent-7", platform: "example", region: "US"},
+            authHeader: env.CONTACTD_AUTH_HEADER, phoneNumber: $number, createOption: false
+        }
+        | "json = \(tojson | tojson)",
+        (env.token | select(. != "") | "header = \("Authorization: Bearer \(.)" | tojson)")'
 }
 
 # One contact with company, or the names of several, for a person to choose from; or why there is none.
@@ -23,15 +36,18 @@ def doubt: if .matchQuality == "MATCH_QUALITY_UNVERIFIED" then " (unverified)" e
   elif ($all | length) == 1 then $all[0] | .name + company + doubt
   else "\($all | length) contacts: \($all | map(.name + doubt) | join("; "))" end'
 
-# The reason, for programs, and the message for people.
+# The reason, and the message for people. What only the programmer can mend is in the message of the status.
 failed='
 ([.details[]?.debug.reason | strings][0] // .code) as $reason
-| "failed: \($reason): \([.details[]? | select(.type == "contactd.v1.ReturnMessage").debug.message][0] // .message)"'
+| [.details[]? | select(.type == "contactd.v1.ReturnMessage").debug.message][0] as $for_people
+| ($reason | test("^(INVALID_REQUEST$|CALLER_)")) as $for_programmers
+| "failed: \($reason): \(if $for_programmers then .message else $for_people // .message end)"'
 
 failures=0
 for number in "$@"; do
     # curl itself waits a little longer, so that an answer about a missed deadline arrives.
-    if ! reply=$(question "$number" | curl --silent --show-error --json @- --max-time 2.5 \
+    if ! reply=$(question "$number" | curl --silent --show-error --config - --max-time 2.5 \
+        ${CONTACTD_CA_FILE:+--cacert "$CONTACTD_CA_FILE"} \
         --header "Connect-Timeout-Ms: $deadline_ms" --write-out '\n%{http_code}' \
         "$server/contactd.v1.ContactService/FindContact"); then
         failures=$((failures + 1))

@@ -1,6 +1,14 @@
 // Looks numbers up over HTTP: look-up.mjs NUMBER... Needs Node.js 18 or newer, and no package.
 
-const server = process.env.CONTACTD_SERVER ?? "http://127.0.0.1:50051";
+import { readFileSync } from "node:fs";
+
+const { CONTACTD_SERVER, CONTACTD_CA_FILE, CONTACTD_TOKEN_FILE, CONTACTD_AUTH_HEADER } = process.env;
+const address = CONTACTD_SERVER || "http://127.0.0.1:50051";
+const server = address.includes("://") ? address : `http${CONTACTD_CA_FILE ? "s" : ""}://${address}`;
+
+const headers = { "Content-Type": "application/json" };
+// The token that the daemon's operator gave to this program, if there are tokens.
+if (CONTACTD_TOKEN_FILE) headers.Authorization = `Bearer ${readFileSync(CONTACTD_TOKEN_FILE, "utf8").trim()}`;
 
 // A phone rings for some seconds; after two of them a name is too late.
 const deadline = 2000;
@@ -8,10 +16,10 @@ const deadline = 2000;
 async function lookUp(number) {
   const response = await fetch(`${server}/contactd.v1.ContactService/FindContact`, {
     method: "POST",
-    headers: { "Content-Type": "application/json", "Connect-Timeout-Ms": `${deadline}` },
+    headers: { ...headers, "Connect-Timeout-Ms": `${deadline}` },
     body: JSON.stringify({
       user: { id: "agent-7", platform: "example", region: "US" },
-      authHeader: process.env.CONTACTD_AUTH_HEADER ?? "",
+      authHeader: CONTACTD_AUTH_HEADER ?? "",
       phoneNumber: number,
       createOption: false,
     }),
@@ -23,12 +31,14 @@ async function lookUp(number) {
   return answer;
 }
 
-// The reason, for programs, and the message for people.
+// The reason, and the message for people. What only the programmer can mend is in the message of the status.
 class LookUpError extends Error {
   constructor({ code, message, details = [] }) {
     const find = (type) => details.find((detail) => detail.type === type)?.debug;
-    super(find("contactd.v1.ReturnMessage")?.message ?? message);
-    this.reason = find("google.rpc.ErrorInfo")?.reason ?? code;
+    const reason = find("google.rpc.ErrorInfo")?.reason ?? code;
+    const forProgrammers = /^(INVALID_REQUEST$|CALLER_)/.test(reason);
+    super(forProgrammers ? message : (find("contactd.v1.ReturnMessage")?.message ?? message));
+    this.reason = reason;
   }
 }
 

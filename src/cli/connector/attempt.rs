@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Failure, Output, say, show, story};
+use super::{Failure, Output, say, show, silent_path, story};
 use crate::trial::{
     Caller, LookUp, NumberFormat, OtherEnd, Region, Replay, Sheet, Subject, Trial, TrialError,
     read_recordings, record,
@@ -77,11 +77,12 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub(super) async fn run(args: TryArgs) -> Result<ExitCode, Failure> {
     let try_run = TryRun::prepare(&args).await?;
     let tried = try_run.look_ups().await?;
+    let is_known = try_run.whoami().await?;
     try_run.conclude(&tried)?;
     if let Some(directory) = &args.record {
         try_run.record(&tried, directory).await?;
     }
-    let failed = tried.iter().any(Tried::has_failed);
+    let failed = !is_known || tried.iter().any(Tried::has_failed);
     Ok(ExitCode::from(u8::from(failed)))
 }
 
@@ -131,6 +132,22 @@ impl<'a> TryRun<'a> {
         Ok(all)
     }
 
+    /// Asks the CRM whose the credential is, if the connector can and requests are sent. Prints
+    /// what is known, and no id. Returns whether nothing failed.
+    async fn whoami(&self) -> Result<bool, Failure> {
+        if !self.args.send || !self.trial.names_users() {
+            return Ok(true);
+        }
+        let asked = self.trial.whoami().await;
+        let (who, _) = asked.map_err(|error| refused(&error, &self.sheet))?;
+        let words = format!("whoami: {}\n", story::whoami(&who));
+        match self.args.output {
+            Output::Human => show(words)?,
+            Output::Json => say(words.trim_end()),
+        }
+        Ok(matches!(who, Ok(Some(_))))
+    }
+
     /// What is printed after the last look-up.
     fn conclude(&self, tried: &[Tried]) -> Result<(), Failure> {
         match self.args.output {
@@ -143,7 +160,19 @@ impl<'a> TryRun<'a> {
             }
             Output::Human => {}
         }
+        self.warn_of_phones(tried);
         Ok(())
+    }
+
+    /// Warns of paths in `phones` at which no record has a value.
+    fn warn_of_phones(&self, tried: &[Tried]) {
+        let look_ups = tried.iter().map(|tried| &tried.look_up);
+        let phones = self.trial.phones_seen(look_ups);
+        if !phones.has_records {
+            return;
+        }
+        let silent = phones.paths.iter().filter(|(_, is_met)| !is_met);
+        silent.for_each(|(path, _)| say(silent_path(&phones.connector, "the replies", path)));
     }
 
     async fn record(&self, tried: &[Tried], directory: &Path) -> Result<(), Failure> {

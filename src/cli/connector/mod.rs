@@ -35,10 +35,11 @@ enum ConnectorCommand {
     ///
     /// Without --send and --replies nothing is sent: the requests are shown as they would be sent,
     /// as if the CRM found nobody. The CRM's credential comes from the variable
-    /// CONTACTD_AUTH_HEADER only; it is never printed and never recorded.
+    /// CONTACTD_AUTH_HEADER only; it is never printed and never recorded. With --send, `whoami` of
+    /// the file is asked too: what it knows is printed, and no id.
     ///
-    /// Exit codes: 0 every number was answered ("nobody" is an answer), 1 a look-up failed, 2 wrong
-    /// arguments or a faulty file.
+    /// Exit codes: 0 every number was answered ("nobody" is an answer), 1 a look-up or `whoami`
+    /// failed, 2 wrong arguments or a faulty file.
     #[command(after_help = TRY_EXAMPLES)]
     Try(Box<attempt::TryArgs>),
     /// Print the JSON schema of connector files, for editors.
@@ -67,6 +68,14 @@ enum Output {
     Human,
     /// JSON, for scripts.
     Json,
+}
+
+/// A warning of a path in `phones` at which no record of these replies has a value.
+fn silent_path(connector: &str, replies: &str, path: &str) -> String {
+    format!(
+        "warning: {connector}: phones: no record of {replies} has a value at {path}: \
+         is the path misspelt?"
+    )
 }
 
 /// Each line behind a margin.

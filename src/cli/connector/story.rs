@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::trial::{CallEnding, Contact, LookUp, Seen, SeenCall, SeenRecord, Sheet};
+use crate::trial::{
+    CallEnding, Contact, LookUp, LookupError, Seen, SeenCall, SeenRecord, Sheet, WhoAmI,
+};
 
 const HIDDEN: &str = "[REDACTED]";
 
@@ -16,6 +18,9 @@ pub(super) fn human(look_up: &LookUp, unmatched: &[String]) -> String {
                 calls += 1;
                 text += &indented(&format!("{calls}. {}", request(call)));
                 text += &indented(&format!("   {}", ending(call)));
+                if let Some(keys) = call.reply_keys().filter(|_| look_up.lacks_list()) {
+                    text += &indented(&format!("   {}", keys_words(&keys)));
+                }
             }
             Seen::NotAsked { request, empty } => {
                 text += &indented(&format!("-  not asked: {request}"));
@@ -82,6 +87,13 @@ fn ending(call: &SeenCall) -> String {
     }
 }
 
+/// Where the list may be instead.
+fn keys_words(keys: &[String]) -> String {
+    let keys = keys.iter().map(|key| format!("{key:?}"));
+    let keys: Vec<String> = keys.collect();
+    format!("the reply's keys: {}", keys.join(", "))
+}
+
 fn judged(record: &SeenRecord) -> String {
     format!(
         "record {} {} \"{}\": {}",
@@ -114,6 +126,18 @@ fn answer(look_up: &LookUp) -> String {
         text += &format!("\n{:#}", contact_json(contact));
     }
     text
+}
+
+/// What is known about whose the credential is, without an id.
+pub(super) fn whoami(who: &Result<Option<WhoAmI>, LookupError>) -> String {
+    match who {
+        Ok(Some(who)) => {
+            let account = who.account().map_or("unknown", |_| "known");
+            format!("user known, account {account}")
+        }
+        Ok(None) => "failed: the reply does not have one value at each path of `id`".to_owned(),
+        Err(error) => format!("failed: {error}"),
+    }
 }
 
 /// What a dry run cannot show.
@@ -150,7 +174,8 @@ fn contact_json(contact: &Contact) -> Value {
 
 /// What happened, for scripts.
 pub(super) fn to_json(look_up: &LookUp, unmatched: &[String]) -> Value {
-    let events = look_up.seen.iter().map(event);
+    let lacks_list = look_up.lacks_list();
+    let events = look_up.seen.iter().map(|seen| event(seen, lacks_list));
     let mut story = json!({
         "number": look_up.number.to_string(),
         "calls": look_up.calls,
@@ -174,9 +199,15 @@ pub(super) fn to_json(look_up: &LookUp, unmatched: &[String]) -> Value {
     story
 }
 
-fn event(seen: &Seen) -> Value {
+fn event(seen: &Seen, lacks_list: bool) -> Value {
     match seen {
-        Seen::Call(call) => call_event(call),
+        Seen::Call(call) => {
+            let mut event = call_event(call);
+            if let Some(keys) = call.reply_keys().filter(|_| lacks_list) {
+                event["reply_keys"] = keys.into();
+            }
+            event
+        }
         Seen::NotAsked { request, empty } => {
             json!({"event": "not asked", "request": request, "empty": empty})
         }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{Failure, Output, say, show};
+use super::{Failure, Output, say, show, silent_path};
 use crate::trial::{CaseReport, Outcome, PhonesSeen, case_directories, run_case};
 
 #[derive(Debug, clap::Args)]
@@ -128,17 +128,15 @@ impl AllPhones {
         }
     }
 
-    /// The fields that no record has: a misspelt path finds nobody, and nothing else shows it.
+    /// The fields that no record has: with a misspelt path contacts are missed or not verified, and
+    /// nothing else shows it.
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for (connector, paths) in &self.0 {
             let silent = paths.iter().filter(|(_, is_met)| !**is_met);
-            warnings.extend(silent.map(|(path, _)| {
-                format!(
-                    "warning: {connector}: phones: no record of these recordings has a value at {path}: \
-                     is the path misspelt?"
-                )
-            }));
+            let warning =
+                |(path, _): (&String, _)| silent_path(connector, "these recordings", path);
+            warnings.extend(silent.map(warning));
         }
         warnings
     }

@@ -240,3 +240,82 @@ async fn the_settings_on_every_page_can_be_pasted() {
     let page = text(&connector(&["page", &path]).await.stdout);
     assert_eq!(checked(&settings_of(&page)).await.0, Some(0), "{page}");
 }
+
+/// What `try --send` prints of a file whose CRM is this one, and its exit code.
+async fn tried(file: &str, crm: &FakeCrm) -> (Option<i32>, String, String) {
+    let (_directory, path) = stranger(file);
+    let url = crm.url();
+    let number = ["try", &path, "+16505551234", "--region", "US"];
+    let args = [&number[..], &["--send", "--base-url", &url]].concat();
+    let output = connector(&args).await;
+    let [shown, words] = [&output.stdout, &output.stderr].map(|bytes| text(bytes));
+    (output.status.code(), shown, words)
+}
+
+#[tokio::test]
+async fn a_try_says_where_there_is_no_list_and_which_keys_the_reply_has() {
+    let (crm, misspelt) = (crm().await, MY_CRM.replace("\"contacts\"", "\"results\""));
+    let (code, shown, _) = tried(&misspelt, &crm).await;
+    assert_eq!(code, Some(1), "{shown}");
+    for words in [
+        "the CRM's reply cannot be used: unexpected JSON: no list at results",
+        "the reply's keys: \"contacts\"",
+    ] {
+        assert!(shown.contains(words), "{words}\n---\n{shown}");
+    }
+    assert!(!shown.contains("Ada"), "{shown}");
+    let (_, shown, _) = tried(MY_CRM, &crm).await;
+    assert!(!shown.contains("the reply's keys"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_try_warns_of_a_phone_field_that_no_record_has() {
+    let crm = crm().await;
+    let misspelt = MY_CRM.replace("phones[].number", "fones[].number");
+    let (_, shown, words) = tried(&misspelt, &crm).await;
+    assert!(shown.contains("kept, unverified"), "{shown}");
+    let warning = "no record of the replies has a value at contacts[].fones[].number";
+    assert!(words.contains(warning), "{words}");
+    let (_, _, words) = tried(MY_CRM, &crm).await;
+    assert!(!words.contains("warning"), "{words}");
+}
+
+#[tokio::test]
+async fn a_try_asks_whose_the_credential_is_and_shows_no_id() {
+    // The details need a setting that this whoami does not send.
+    let (searches, _) = MY_CRM.split_once("[[details]]").unwrap();
+    for (paths, reply, expected, code) in [
+        (
+            r#"["id", "team"]"#,
+            json!({"id": "user-blue", "team": "team-green"}),
+            "whoami: user known, account known\n",
+            0,
+        ),
+        (
+            r#"["id"]"#,
+            json!({"id": "user-blue", "team": "team-green"}),
+            "whoami: user known, account unknown\n",
+            0,
+        ),
+        (
+            r#"["id", "team"]"#,
+            json!({"id": "user-blue"}),
+            "whoami: failed: the reply does not have one value at each path of `id`\n",
+            1,
+        ),
+    ] {
+        let file = format!("{searches}\n[whoami]\nget = \"/api/v1/me\"\nid = {paths}\n");
+        let crm = FakeCrm::start(move |seen| match seen.path.as_str() {
+            "/api/v1/me" => Reply::json(reply.clone()),
+            _ => example(seen, &[]),
+        })
+        .await;
+        let (exit, shown, words) = tried(&file, &crm).await;
+        assert!(shown.contains(expected), "{expected}\n---\n{shown}{words}");
+        assert_eq!(exit, Some(code), "{shown}");
+        assert!(
+            !shown.contains("blue") && !shown.contains("green"),
+            "{shown}"
+        );
+    }
+}

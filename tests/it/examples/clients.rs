@@ -9,8 +9,10 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{Example, words};
+use crate::clients::sha256;
 use crate::deploy::repo;
 use crate::support::outside::program;
+use crate::support::pki::{Authority, Files};
 use crate::support::program::Program;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, crm};
 
@@ -90,6 +92,56 @@ async fn clients_say_why_a_look_up_failed() {
             said.contains("connect") || said.contains("ECONNREFUSED"),
             "{said}"
         );
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs curl, jq, node and grpcio: tests/run gets them"]
+async fn clients_say_to_their_programmer_what_the_request_lacks() {
+    let daemon = Program::on_defaults(&[]).await;
+    let clients = clients().await;
+    let without = [("export CONTACTD_AUTH_HEADER=\"Bearer demo\"", "")];
+    for (code, said) in run_all(&clients, &daemon.grpc, &without).await {
+        assert_eq!(code, Some(1));
+        let words = "+15125373573: failed: INVALID_REQUEST: auth_header is required";
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs curl, jq, node and grpcio: tests/run gets them"]
+async fn clients_read_the_variables_of_the_command() {
+    let crm = FakeCrm::start(|seen| crm::example(seen, &[contact(1, "Ada", "+15125373573")])).await;
+    let authority = Authority::new();
+    let files = Files::new(&authority.issue(&["localhost"], "contactd"), None);
+    let hash = sha256("token-of-the-client");
+    let tokens = format!("tokens = [{{ name = \"client\", sha256 = \"{hash}  -\" }}]\n");
+    let daemon = TestDaemon::with(&crm, "example", &(files.toml() + &tokens)).await;
+    let token = files.write("token", "token-of-the-client\n");
+    let ca = files.write("authority.pem", &authority.pem());
+    let exported = format!(
+        "export CONTACTD_CA_FILE={ca} NODE_EXTRA_CA_CERTS={ca} CONTACTD_AUTH_HEADER",
+        ca = ca.display()
+    );
+    let trusting = ("export CONTACTD_AUTH_HEADER", exported.as_str());
+    let exported = format!("export CONTACTD_TOKEN_FILE={} ", token.display());
+    let server = format!("localhost:{}", daemon.grpc.port());
+    let clients = clients().await;
+    for (_, said) in run_all(&clients, &server, &[trusting]).await {
+        let words = "+15125373573: failed: CALLER_UNAUTHENTICATED: ";
+        assert!(said.contains(words), "{said}");
+        assert!(!said.contains("could not be looked up"), "{said}");
+    }
+    for server in [format!("https://{server}"), server] {
+        let with_token = [trusting, ("export ", &exported)];
+        for (_, said) in run_all(&clients, &server, &with_token).await {
+            assert!(said.contains("+15125373573: Ada"), "{said}");
+        }
+    }
+    // An address without a scheme is plain HTTP if there is no authority.
+    let plain = TestDaemon::over(&crm).await;
+    for (_, said) in run_all(&clients, &plain.grpc.to_string(), &[]).await {
+        assert!(said.contains("+15125373573: Ada"), "{said}");
     }
 }
 
