@@ -174,8 +174,8 @@ fn found(platform: &str, count: u32, quality: Quality) -> pb::ReturnMessage {
         Quality::Good => words::success(contacts),
         Quality::Stale => words::success(format!("{contacts}, as known from an earlier look-up")),
         Quality::Partial => words::warning(
-            format!("{contacts}, but not everything about them could be loaded"),
-            "Some related records are missing or still being loaded. Look again in a moment, or refresh the contact.",
+            format!("{contacts}; some details are missing or still being loaded"),
+            "Look again in a moment, or refresh the contact.",
         ),
     }
 }

@@ -142,9 +142,12 @@ async fn ports(config: &Config) -> anyhow::Result<Ports> {
 }
 
 async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(addr)
-        .await
-        .with_context(|| format!("{setting}: cannot listen on {addr}"))
+    TcpListener::bind(addr).await.map_err(|error| {
+        let variable = setting.to_uppercase().replace('.', "__");
+        anyhow::anyhow!(
+            "{setting}: cannot listen on {addr}: {error}\n  Set another address with {setting} or CONTACTD__{variable}."
+        )
+    })
 }
 
 fn workers(config: &Config) -> anyhow::Result<Workers> {
@@ -222,4 +225,24 @@ fn encryption(context: &BuildContext<'_>) -> Result<Option<Tls>, tls::Error> {
         .supervisor
         .spawn("the watch over certificates", watch.run());
     Ok(Some(tls))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_named_with_what_changes_it() {
+        let taken = bind(([127, 0, 0, 1], 0).into(), "ops.listen")
+            .await
+            .unwrap();
+        let addr = taken.local_addr().unwrap();
+        let failure = bind(addr, "ops.listen").await.unwrap_err().to_string();
+        for words in [
+            format!("ops.listen: cannot listen on {addr}: Address "),
+            "Set another address with ops.listen or CONTACTD__OPS__LISTEN.".to_owned(),
+        ] {
+            assert!(failure.contains(&words), "{failure}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::client::ClientArgs;
+use super::client::{ClientArgs, with_options};
 use super::find::{NOT_FOUND, found, human};
 use super::{Failure, show};
 use crate::pb::v1 as pb;
@@ -81,7 +81,8 @@ fn outcome(explained: &pb::ExplainContactResponse) -> u8 {
 /// The explanation for a person, in short sections.
 fn sections(explained: &pb::ExplainContactResponse, live: bool) -> String {
     let mut text = format!("{}\n\n", heading(explained));
-    text += &format!("{}\n  {}\n", now(explained), explained.because);
+    let because = with_options(&explained.because);
+    text += &format!("{}\n  {because}\n", now(explained));
     if let Some(credential) = &explained.credential {
         text += &format!("\nStored\n{}", stored(explained, credential));
         text += &format!("\nCredential\n  {}\n", standing(credential));

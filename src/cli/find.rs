@@ -17,6 +17,9 @@ use crate::proto_json;
 /// Nobody has the number.
 pub(super) const NOT_FOUND: u8 = 3;
 
+/// Up to this many digits may be an internal extension that somebody forgot to call one.
+const SHORT: usize = 6;
+
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the command line"
@@ -97,7 +100,7 @@ async fn find(args: &FindArgs, request: Request<pb::FindContactRequest>) -> Resu
     let response = client.find_contact(request).await?.into_inner();
     match args.output {
         FindOutput::Json => show_json(&response)?,
-        FindOutput::Human => show(human(&response))?,
+        FindOutput::Human => show(human(&response) + args.hint(&response))?,
         FindOutput::Name => show_name(&response)?,
     }
     Ok(args.is_found(&response))
@@ -111,6 +114,20 @@ fn show_name(response: &pb::FindContactResponse) -> Result<(), Failure> {
 }
 
 impl FindArgs {
+    /// What to do if a few digits are not read as a number.
+    fn hint(&self, response: &pb::FindContactResponse) -> &'static str {
+        let digits = self.number.trim();
+        let is_short = (1..=SHORT).contains(&digits.len());
+        let may_be_extension = is_short && digits.bytes().all(|digit| digit.is_ascii_digit());
+        let lookup = response.lookup.as_ref();
+        let is_unread = lookup.is_none_or(|lookup| lookup.phone_number.is_empty());
+        if may_be_extension && is_unread && !self.extension {
+            "  Is it an internal extension? Add --extension.\n"
+        } else {
+            ""
+        }
+    }
+
     /// Whether the answer has what is printed: a contact, or one whose name may be shown alone.
     fn is_found(&self, response: &pb::FindContactResponse) -> bool {
         match self.output {
@@ -128,13 +145,18 @@ async fn watch(
     let mut client = args.client.connect().await?;
     let mut events = client.watch_contact(request).await?.into_inner();
     let mut is_found = false;
+    let mut has_answer = false;
     while let Some(response) = events.message().await? {
         if let Some(Event::Answer(answer)) = &response.event {
             is_found = args.is_found(answer);
         }
         match (args.output, &response.event) {
             (FindOutput::Json, _) => show_json(&response)?,
-            (FindOutput::Human, Some(Event::Answer(answer))) => show(human(answer))?,
+            (FindOutput::Human, Some(Event::Answer(answer))) => {
+                let gap = if has_answer { "\n" } else { "" };
+                show(format_args!("{gap}{}", human(answer)))?;
+                has_answer = true;
+            }
             (FindOutput::Human, Some(Event::Asking(_))) => show("Asking the CRM\n")?,
             (FindOutput::Name, Some(Event::Answer(answer))) => show_name(answer)?,
             (FindOutput::Name, Some(Event::Asking(_))) | (_, None) => {}

@@ -31,7 +31,7 @@ mod settings;
 mod status;
 mod tls;
 
-use out::{say, show, words};
+use out::{numbers, printable, say, show, words};
 
 /// How long the last log lines may take.
 const LAST_LINES: Duration = Duration::from_secs(1);

@@ -24,6 +24,17 @@ pub(super) fn words(error: impl Display) -> String {
     words.unwrap_or_default().to_owned()
 }
 
+/// A text from elsewhere as one line that cannot command the terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// A count of numbers.
+pub(super) fn numbers(count: u32) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} number{s}")
+}
+
 /// Writes a line besides the result. Nobody needs to read it.
 pub(super) fn say(words: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{words}");

@@ -28,6 +28,9 @@ pub(super) fn failure_of(error: TransportError) -> LookupError {
     LookupError::CrmUnavailable(match error {
         TransportError::Encoding => return LookupError::CrmBadReply(BadReply::Encoding),
         TransportError::NotPublic => Unavailable::NotPublic,
+        TransportError::Refused => Unavailable::Refused,
+        TransportError::NoAddress => Unavailable::NoAddress,
+        TransportError::Tls => Unavailable::Tls,
         TransportError::Connect => Unavailable::Connect,
         TransportError::Broken | TransportError::TooMuch => Unavailable::Broken,
     })

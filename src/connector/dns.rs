@@ -47,13 +47,15 @@ impl Dns {
         lookup: BoxFuture<'static, io::Result<Vec<SocketAddr>>>,
         only_public: bool,
     ) -> Resolved {
-        let all = lookup.await?;
-        let some = !all.is_empty();
+        let all = lookup.await.unwrap_or_default();
+        if all.is_empty() {
+            return Err(NoAddress.into());
+        }
         let kept: Vec<SocketAddr> = all
             .into_iter()
             .filter(|addr| !only_public || is_public(addr.ip()))
             .collect();
-        if some && kept.is_empty() {
+        if kept.is_empty() {
             return Err(NotPublic.into());
         }
         Ok(kept.into_iter())
@@ -63,6 +65,11 @@ impl Dns {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 type Resolved = Result<std::vec::IntoIter<SocketAddr>, BoxError>;
+
+/// A host name resolves to no address, or cannot be resolved now.
+#[derive(Debug, thiserror::Error)]
+#[error("no address")]
+pub(super) struct NoAddress;
 
 /// A user's host name resolves to no public address.
 #[derive(Debug, thiserror::Error)]

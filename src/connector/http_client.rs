@@ -28,7 +28,7 @@ use tower_http::decompression::{Decompression, DecompressionBody};
 use tower_service::Service;
 use url::Url;
 
-use super::dns::{CrmResolver, NotPublic};
+use super::dns::{CrmResolver, NoAddress, NotPublic};
 use super::heads::{Heads, TooMuch};
 use super::request::ReadMethod;
 use crate::clock;
@@ -72,6 +72,12 @@ type HyperClient = Decompression<legacy::Client<BoundedConnector, Full<Bytes>>>;
 pub(super) enum TransportError {
     #[error("no public address")]
     NotPublic,
+    #[error("the connection was refused")]
+    Refused,
+    #[error("the host name does not resolve to an address")]
+    NoAddress,
+    #[error("the TLS handshake failed")]
+    Tls,
     #[error("no connection")]
     Connect,
     #[error("the connection broke")]
@@ -256,21 +262,47 @@ fn transport_error(error: &legacy::Error) -> TransportError {
     } else if is_caused_by::<TooMuch>(error) {
         TransportError::TooMuch
     } else if error.is_connect() {
-        TransportError::Connect
+        not_connected(error)
     } else {
         TransportError::Broken
     }
 }
 
+/// Why no connection came about.
+fn not_connected(error: &legacy::Error) -> TransportError {
+    let is_io = |kind| {
+        causes(error)
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|error| error.kind() == kind)
+    };
+    if is_caused_by::<NoAddress>(error) {
+        TransportError::NoAddress
+    } else if is_io(io::ErrorKind::ConnectionRefused) {
+        TransportError::Refused
+    } else if is_caused_by::<rustls::Error>(error) || is_io(io::ErrorKind::UnexpectedEof) {
+        // While connecting, only the handshake reads. It may find the end of the connection.
+        TransportError::Tls
+    } else {
+        TransportError::Connect
+    }
+}
+
 /// Returns whether an error, or one of its causes, is of this type.
 fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    // An I/O error does not report the error inside it as its source.
-    let made_of = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    error.is::<E>()
-        || made_of.is_some_and(<dyn Error + Send + Sync>::is::<E>)
-        || error.source().is_some_and(is_caused_by::<E>)
+    causes(error).any(<dyn Error>::is::<E>)
+}
+
+/// An error and its causes.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn Error + 'static) = *error;
+        // An I/O error does not report the error inside it as its source.
+        let io = error.downcast_ref::<io::Error>();
+        match io.and_then(io::Error::get_ref) {
+            Some(inside) => Some(inside),
+            None => error.source(),
+        }
+    })
 }
 
 type CrmStream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;

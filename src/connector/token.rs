@@ -17,7 +17,7 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 use url::{Url, form_urlencoded};
 
-use super::body::read;
+use super::body::{failure_of, read};
 use super::http_client::{HttpClient, HttpRequest};
 use super::request::ReadMethod;
 use crate::clock::{self, Instant};
@@ -153,11 +153,8 @@ impl TokenSource {
     }
 
     async fn fetch(&self, client: &HttpClient) -> Result<TokenReply, LookupError> {
-        let unreachable = |_| LookupError::CrmUnavailable(Unavailable::Connect);
-        let response = client
-            .send(self.http_request())
-            .await
-            .map_err(unreachable)?;
+        let response = client.send(self.http_request()).await;
+        let response = response.map_err(failure_of)?;
         let status = response.status();
         if status != StatusCode::OK {
             return Err(failure(status));

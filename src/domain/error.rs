@@ -48,7 +48,16 @@ pub(crate) enum LookupError {
 /// Why a CRM was not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unavailable {
-    /// No connection.
+    /// The host refused the connection: nothing listens there.
+    #[error("the connection was refused")]
+    Refused,
+    /// The host name does not resolve to an address, or not now.
+    #[error("the host name does not resolve to an address")]
+    NoAddress,
+    /// The TLS handshake failed, for example because of the certificate.
+    #[error("the TLS handshake failed")]
+    Tls,
+    /// No connection for another reason, for example because the host did not answer in time.
     #[error("no connection")]
     Connect,
     /// The user's host resolves to no address of the public internet.

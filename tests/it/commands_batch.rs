@@ -341,6 +341,11 @@ async fn prefetch_reads_the_column_of_a_csv_file() {
             "format the column as text",
         ),
         (vec![&many], "", "10001 numbers"),
+        (
+            vec!["-"],
+            "PK\u{3}\u{4}xl/workbook.xml,phone\n",
+            "standard input is an Excel workbook; save it as CSV",
+        ),
         (vec!["/no/such/file"], "", "/no/such/file"),
         (
             vec!["-"],

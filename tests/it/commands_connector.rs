@@ -338,6 +338,11 @@ async fn test_reports_files_that_it_cannot_use() {
     let output = connector(&["test", directory.path().to_str().unwrap()]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("has no case"));
+    let file = directory.path().join("notes.txt");
+    std::fs::write(&file, "").unwrap();
+    let output = connector(&["test", file.to_str().unwrap()]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("is a file; give the directory of recordings"));
 }
 
 #[tokio::test]

@@ -574,6 +574,7 @@ async fn an_answer_for_people_names_the_option_and_has_no_empty_line_where_nobod
     for (number, words) in [
         ("(650) 555-1234", "--region"),
         ("anonymous", "withheld"),
+        ("1000", "--extension"),
         ("+16505551234", "Ada Lovelace"),
     ] {
         let output = run(contactd(&["find", number, "--server", &server])).await;

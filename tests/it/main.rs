@@ -74,4 +74,5 @@ mod tls;
 mod tokens;
 mod tracing;
 mod trust;
+mod unreachable;
 mod watch;

@@ -625,6 +625,14 @@ async fn the_command_prints_each_event() {
     let mut names: Vec<_> = events.iter().map(name).collect();
     names.dedup();
     assert_eq!(names, ["Ada", "Ada King"]);
+    daemon.clock.advance(STALE);
+    crm.becomes(named("Ada Lovelace"));
+    let told = text(&asked(&[]).await.stdout);
+    let answers: Vec<_> = told.split("\n\nFound 1 contact").collect();
+    assert!(
+        answers.len() > 1 && answers[0].starts_with("Found 1 contact"),
+        "a blank line stands between answers: {told}"
+    );
     crm.becomes(|_| Reply::status(401));
     let output = asked(&["--refresh"]).await;
     assert_eq!(output.status.code(), Some(1));

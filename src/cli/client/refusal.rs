@@ -58,12 +58,12 @@ const REASONS: [(&str, Option<&str>, &str); 14] = [
     (
         "CRM_UNAVAILABLE",
         None,
-        "The daemon calls connectors.NAME.base_url of its settings, or else --hostname. Its log says more.",
+        "The daemon calls connectors.NAME.base_url of its settings, or else --hostname.",
     ),
     (
         "CRM_BAD_REPLY",
         None,
-        "Does kind in the daemon's connectors.NAME fit the CRM at base_url or --hostname? Its log says more.",
+        "Does kind in the daemon's connectors.NAME fit the CRM at base_url or --hostname?",
     ),
     ("OVERLOADED", None, ""),
     (
@@ -170,9 +170,25 @@ impl StatusDetails {
 /// The text with the options of this program in place of the fields of requests.
 pub(in crate::cli) fn with_options(text: &str) -> String {
     // An explanation names the fields of the question in its request.
-    let text = text.replace("question.", "");
+    let text = with_positions(&text.replace("question.", ""));
     let fields = OPTIONS.iter();
     fields.fold(text, |text, (field, option)| text.replace(field, option))
+}
+
+/// The text with "number 1" in place of `phone_numbers[0]`.
+fn with_positions(text: &str) -> String {
+    const ELEMENT: &str = "phone_numbers[";
+    let text = text.replace("numbers.phone_numbers[", ELEMENT);
+    let mut parts = text.split(ELEMENT);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |shown, part| {
+        let element = part.split_once(']');
+        let element = element.and_then(|(n, rest)| Some((n.parse::<u32>().ok()?, rest)));
+        match element {
+            Some((n, rest)) => format!("{shown}number {}{rest}", n.saturating_add(1)),
+            None => shown + ELEMENT + part,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -188,10 +204,7 @@ mod tests {
             ),
             ("user.hostname is required", "--hostname is required"),
             ("phone_numbers has more", "the list of numbers has more"),
-            (
-                "numbers.phone_numbers[3] is empty",
-                "the list of numbers[3] is empty",
-            ),
+            ("numbers.phone_numbers[3] is empty", "number 4 is empty"),
             ("phone_number is empty", "the number is empty"),
             ("user.id is required", "--user-id is required"),
         ] {

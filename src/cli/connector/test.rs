@@ -64,6 +64,13 @@ pub(super) async fn run(args: TestArgs) -> Result<ExitCode, Failure> {
 fn cases(directories: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut cases = Vec::new();
     for directory in directories {
+        if directory.is_file() {
+            let words = format!(
+                "{}: is a file; give the directory of recordings",
+                directory.display()
+            );
+            return Err(Failure::Misused(words));
+        }
         let unreadable = |error| Failure::Misused(format!("{}: {error}", directory.display()));
         let found = case_directories(directory).map_err(unreadable)?;
         if found.is_empty() {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
-use crate::cli::{Failure, say};
+use crate::cli::{Failure, printable, say};
 use crate::pb::v1 as pb;
 
 mod cell;
@@ -15,6 +15,9 @@ mod table;
 
 /// The most numbers that the daemon accepts in one batch.
 pub(super) const MOST: usize = 10_000;
+
+/// How a workbook of Excel begins: it is a ZIP archive.
+const WORKBOOK: &[u8] = b"PK\x03\x04";
 
 /// The numbers of a batch.
 #[derive(Debug, Default)]
@@ -38,6 +41,10 @@ pub(super) fn read(file: Option<&Path>, column: Option<&str>) -> Result<Numbers,
     };
     let bytes =
         bytes.map_err(|error| Failure::Misused(format!("cannot read {origin}: {error}")))?;
+    if bytes.starts_with(WORKBOOK) {
+        let words = format!("{origin} is an Excel workbook; save it as CSV");
+        return Err(Failure::Misused(words));
+    }
     let extension = file.and_then(Path::extension);
     let is_csv = extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
     let numbers = table::cells(&decoded(&bytes), is_csv, column)
@@ -63,7 +70,8 @@ fn bounded(cells: &[String]) -> Result<Numbers, String> {
     match (read.numbers.len(), read.lost.first()) {
         (0, Some(first)) => Err(format!(
             " holds no whole number: {}, for example, {}",
-            first.phone_number, first.reason
+            printable(&first.phone_number),
+            first.reason
         )),
         (0, None) => Err(" holds no numbers".to_owned()),
         (count, _) if count > MOST => Err(format!(

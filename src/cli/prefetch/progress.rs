@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::tally::{BatchTally, is_problem};
 use crate::cli::client::with_options;
-use crate::cli::say;
+use crate::cli::{numbers, printable, say};
 use crate::clock::Stopwatch;
 use crate::pb::v1 as pb;
 
@@ -57,9 +57,9 @@ impl ProgressView {
                 self.since_line = Stopwatch::start();
                 let words = self.words(tally);
                 say(format_args!(
-                    "{} of {} numbers{words}",
+                    "{} of {}{words}",
                     tally.done(),
-                    tally.started.distinct
+                    numbers(tally.started.distinct)
                 ));
             }
             None => {}
@@ -104,7 +104,7 @@ pub(super) fn problem(result: &pb::PrefetchResult) -> String {
         "failed"
     };
     let reason = with_options(&result.reason);
-    format!("{} {what}: {reason}", result.phone_number)
+    format!("{} {what}: {reason}", printable(&result.phone_number))
 }
 
 impl Drop for ProgressView {
@@ -112,5 +112,24 @@ impl Drop for ProgressView {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_from_a_file_cannot_command_the_terminal() {
+        let result = pb::PrefetchResult {
+            phone_number: "+1\u{1b}]0;owned\u{7}\u{9b}2J\r\n555".to_owned(),
+            outcome: pb::PrefetchOutcome::InvalidNumber.into(),
+            reason: "is not a telephone number".to_owned(),
+            ..Default::default()
+        };
+        assert_eq!(
+            problem(&result),
+            "+1 ]0;owned  2J  555 is invalid: is not a telephone number"
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::cli::numbers;
 use crate::pb::v1 as pb;
 use crate::proto_json;
 use pb::PrefetchOutcome as Outcome;
@@ -116,10 +117,10 @@ impl BatchTally {
         match self.done() - self.unsent {
             0 => "No number was done.".to_owned(),
             _ => format!(
-                "Done before that: {} of {} numbers ({}). They stay cached; the same command again costs only the \
+                "Done before that: {} of {} ({}). They stay cached; the same command again costs only the \
                  rest.",
                 self.done(),
-                self.started.distinct,
+                numbers(self.started.distinct),
                 self.outcomes()
             ),
         }
@@ -129,8 +130,9 @@ impl BatchTally {
     pub(in crate::cli) fn table(&self) -> String {
         let (started, counts) = (&self.started, &self.counts);
         let mut text = format!(
-            "{} numbers, {} different\n",
-            started.requested, started.distinct
+            "{}, {} different\n",
+            numbers(started.requested),
+            started.distinct
         );
         let mut row =
             |label: &str, value: String| text.push_str(&format!("  {label:<15} {value:>6}\n"));

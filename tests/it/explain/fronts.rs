@@ -160,6 +160,7 @@ async fn the_command_ends_with_the_exit_codes_of_find() {
             1,
             "did not accept your sign-in",
         ),
+        ("(650) 555-1234", &[], 0, "no --region says how to read it"),
         ("hello", &[], 2, "the number "),
         ("+16505550000", &["--platform", "nobody"], 2, "--platform "),
     ] {

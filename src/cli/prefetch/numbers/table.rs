@@ -84,7 +84,7 @@ pub(super) fn cells(text: &str, is_csv: bool, column: Option<&str>) -> Result<Ve
     } else {
         None
     };
-    only.ok_or_else(|| no_column(&header, column))
+    only.ok_or_else(|| no_column(&header, column, delimiter))
 }
 
 /// The possible delimiters, and the rows: Excel may name the delimiter in a first line `sep=;`.
@@ -205,21 +205,40 @@ fn only_column(text: &str, delimiter: u8) -> Result<Option<Vec<String>>, String>
     Ok(is_number.then_some(cells))
 }
 
-fn no_column(header: &StringRecord, column: Option<&str>) -> String {
+fn no_column(header: &StringRecord, column: Option<&str>, delimiter: u8) -> String {
     let more = if header.len() > NAMED_COLUMNS {
         ", ..."
     } else {
         ""
     };
     let there = quoted(header.iter().take(NAMED_COLUMNS));
-    match column {
-        Some(column) => {
+    let number = header.iter().position(is_like_number);
+    match (column, number) {
+        (Some(column), _) => {
             format!("no column is named {column:?}; the first line has {there}{more}")
         }
-        None => format!(
+        (None, Some(n)) => format!(
+            "the table seems to have no header: its first line has {there}{more}; add a header and name the column with \
+             --column, or give that column alone: {}",
+            cut(n + 1, delimiter)
+        ),
+        (None, None) => format!(
             "no column is named \"phone_number\", \"Phone\" or the like; the first line has {there}{more}: name one \
              with --column"
         ),
+    }
+}
+
+/// Whether a cell of a first line is a number and not the name of a column.
+fn is_like_number(cell: &str) -> bool {
+    cell.contains(|c: char| c.is_ascii_digit()) && !cell.contains(char::is_alphabetic)
+}
+
+/// The command that takes a column out of a table.
+fn cut(column: usize, delimiter: u8) -> String {
+    match delimiter {
+        b'\t' => format!("`cut -f{column} FILE`"),
+        other => format!("`cut -d'{}' -f{column} FILE`", char::from(other)),
     }
 }
 
@@ -299,6 +318,19 @@ mod tests {
                     "{fault}"
                 );
             }
+        }
+        for (text, cut) in [
+            (
+                "Jane,+16505551234\nRoe,+16505551235\n",
+                "`cut -d',' -f2 FILE`",
+            ),
+            ("+16505551234\tJane\n", "`cut -f1 FILE`"),
+        ] {
+            let fault = cells(text, false, None).unwrap_err();
+            assert!(
+                fault.contains("no header") && fault.contains(cut),
+                "{fault}"
+            );
         }
         assert!(cells("Kontakt\n+16505551234\n", true, None).is_err());
         let fault = cells("name,phone\nJane,+1\n", false, Some("mobile")).unwrap_err();
