@@ -28,6 +28,7 @@ use tower_http::decompression::{Decompression, DecompressionBody};
 use tower_service::Service;
 use url::Url;
 
+use super::causes::{causes, is_caused_by};
 use super::dns::{CrmResolver, NoAddress, NotPublic};
 use super::heads::{Heads, TooMuch};
 use super::request::ReadMethod;
@@ -285,24 +286,6 @@ fn not_connected(error: &legacy::Error) -> TransportError {
     } else {
         TransportError::Connect
     }
-}
-
-/// Returns whether an error, or one of its causes, is of this type.
-fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    causes(error).any(<dyn Error>::is::<E>)
-}
-
-/// An error and its causes.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| {
-        let error: &'a (dyn Error + 'static) = *error;
-        // An I/O error does not report the error inside it as its source.
-        let io = error.downcast_ref::<io::Error>();
-        match io.and_then(io::Error::get_ref) {
-            Some(inside) => Some(inside),
-            None => error.source(),
-        }
-    })
 }
 
 type CrmStream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;

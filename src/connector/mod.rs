@@ -29,6 +29,7 @@ mod body;
 mod bounds;
 mod built_in;
 mod calls;
+mod causes;
 mod cpu_share;
 mod credential;
 mod crm_client;

@@ -33,7 +33,8 @@ async fn said(base_url: &str) -> String {
 
 #[tokio::test]
 async fn why_there_is_no_connection_is_said_without_the_host() {
-    let plain = FakeCrm::with(Vec::new()).await.addr.port();
+    let crm = FakeCrm::with(Vec::new()).await;
+    let plain = crm.addr.port();
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let free = closed.local_addr().unwrap().port();
     drop(closed);
