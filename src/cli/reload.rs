@@ -104,25 +104,7 @@ impl Again {
 
     /// Applies the settings, and logs what has changed and what has not.
     fn take_up(&mut self, new: Effective, grpc: Grpc, exchanged: bool) {
-        for warning in &new.warnings {
-            tracing::warn!(setting = warning.path, "{}", warning.message);
-        }
-        for warning in grpc.warnings() {
-            tracing::warn!("{warning}");
-        }
-        for expired in self.reload.tls().map(Tls::expired).unwrap_or_default() {
-            tracing::error!(
-                setting = format!("grpc.tls.{}", expired.setting),
-                "SIGHUP: {}",
-                expired.message
-            );
-        }
-        for setting in self.started.changes(&new).waiting {
-            tracing::warn!(
-                setting,
-                "SIGHUP: this setting cannot change at run time; it waits for a restart"
-            );
-        }
+        self.warn(&new, &grpc);
         let mut changed = self.started.applied(&self.latest, &new);
         if exchanged
             && !changed
@@ -139,12 +121,39 @@ impl Again {
                 "SIGHUP: --log-level or CONTACTD_LOG decides what is logged"
             );
         }
-        if changed.is_empty() {
-            tracing::info!("SIGHUP: the settings were read again; nothing changed");
-        } else {
-            let changed = changed.join(", ");
-            tracing::info!(changed, "SIGHUP: the settings were read again");
-        }
+        report(&changed);
         (self.latest, self.grpc) = (new, grpc);
+    }
+
+    /// Warns of what works and should be known, and of what waits for a restart.
+    fn warn(&self, new: &Effective, grpc: &Grpc) {
+        for warning in &new.warnings {
+            tracing::warn!(setting = warning.path, "{}", warning.message);
+        }
+        for warning in grpc.warnings() {
+            tracing::warn!("{warning}");
+        }
+        for expired in self.reload.tls().map(Tls::expired).unwrap_or_default() {
+            tracing::error!(
+                setting = format!("grpc.tls.{}", expired.setting),
+                "SIGHUP: {}",
+                expired.message
+            );
+        }
+        for setting in self.started.changes(new).waiting {
+            tracing::warn!(
+                setting,
+                "SIGHUP: this setting cannot change at run time; it waits for a restart"
+            );
+        }
+    }
+}
+
+fn report(changed: &[String]) {
+    if changed.is_empty() {
+        tracing::info!("SIGHUP: the settings were read again; nothing changed");
+    } else {
+        let changed = changed.join(", ");
+        tracing::info!(changed, "SIGHUP: the settings were read again");
     }
 }

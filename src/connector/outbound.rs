@@ -139,7 +139,7 @@ mod tests {
                 .unwrap_err(),
             "no public address"
         );
-        assert_eq!(resolved(&[], true).await.unwrap(), Vec::<String>::new());
+        assert_eq!(resolved(&[], true).await.unwrap_err(), "no address");
     }
 
     #[tokio::test]
