@@ -29,6 +29,7 @@ mod explain;
 mod fields;
 mod limits;
 mod lookup_log;
+pub(crate) mod message;
 mod parse;
 mod platforms;
 mod prefetch;

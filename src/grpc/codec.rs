@@ -2,11 +2,12 @@
 
 use std::marker::PhantomData;
 
+use bytes::Buf as _;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic_prost::ProstEncoder;
 
-use crate::api::{ApiError, Reply, Violation};
+use crate::api::{ApiError, Reply, message};
 use crate::pb::v1 as pb;
 
 /// Encodes replies with stored answers, decodes `FindContactRequest`.
@@ -63,8 +64,7 @@ where
     }
 }
 
-/// Decodes a request. Bytes that are not a valid message are reported as the client's fault. So is
-/// a Struct of a hundred levels.
+/// Decodes a request. Bytes that are not a valid message are reported as the client's fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestDecoder<T>(PhantomData<T>);
 
@@ -79,14 +79,10 @@ impl<T: prost::Message + Default> Decoder for RequestDecoder<T> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
-        T::decode(buffer).map(Some).map_err(|_| unreadable())
+        let bytes = buffer.copy_to_bytes(buffer.remaining());
+        let read = message::decode(bytes).map_err(ApiError::from);
+        Ok(Some(read?))
     }
-}
-
-/// The request's bytes are no message.
-pub(super) fn unreadable() -> Status {
-    let why = "cannot be read as a message of contactd.v1";
-    ApiError::from(Violation::new("request", why)).into()
 }
 
 /// Encodes a [`Reply`].

@@ -12,7 +12,6 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::future::{BoxFuture, Either};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::{Body as HttpBody, Frame};
-use prost::Message as _;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -20,11 +19,9 @@ use tower_layer::Layer;
 
 use super::admit::{AdmitCalls, CallFuture};
 use super::body::{PREFIX, WholeBody};
-use super::codec::unreadable;
 use super::context::context;
 use super::gate::{CallGate, is_grpc};
-use crate::api::{ContactApi, FindReply, Reply as _, RequestContext};
-use crate::pb::v1 as pb;
+use crate::api::{ApiError, ContactApi, FindReply, Reply as _, RequestContext, message};
 
 const PATH: &str = "/contactd.v1.ContactService/FindContact";
 
@@ -90,7 +87,7 @@ impl FindContact {
         context: RequestContext,
         message: Bytes,
     ) -> Result<Response<Body>, Status> {
-        let request = pb::FindContactRequest::decode(message).map_err(|_| unreadable())?;
+        let request = message::decode(message).map_err(ApiError::from)?;
         response(&self.api.find(context, request).await?)
     }
 }

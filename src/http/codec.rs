@@ -5,7 +5,7 @@ use http::{HeaderMap, header};
 use prost::{Message, Name};
 
 use super::text;
-use crate::api::{ApiError, Reply, Violation};
+use crate::api::{ApiError, Reply, Violation, message};
 use crate::proto_json::{self, JsonFault};
 
 /// Largest JSON that is read on the current thread: this takes less than a millisecond.
@@ -56,10 +56,7 @@ impl Codec {
         M: Message + Name + Default + 'static,
     {
         match self {
-            Self::Proto => M::decode(body).map_err(|_| {
-                let unreadable = "cannot be read as a message of contactd.v1";
-                Violation::new("request", unreadable).into()
-            }),
+            Self::Proto => Ok(message::decode(body)?),
             Self::Json if body.len() <= READ_AT_ONCE => json(&body),
             Self::Json => tokio::task::spawn_blocking(move || json(&body))
                 .await
