@@ -110,7 +110,7 @@ async fn a_client_at_its_limit_is_told_when_to_come_back() {
 async fn when_all_places_are_taken_further_calls_are_refused_at_once() {
     let crm = hanging().await;
     let daemon = TestDaemon::with(&crm, "example", "[grpc]\nmax_in_flight = 1\n").await;
-    for version in BOTH {
+    for (nth, version) in BOTH.into_iter().enumerate() {
         let port = Port::new(daemon.grpc, version);
         // Twice as many places as calls that may wait for a CRM.
         let held: Vec<_> = (0..2)
@@ -121,6 +121,8 @@ async fn when_all_places_are_taken_further_calls_are_refused_at_once() {
                 tokio::spawn(async move { port.json(FIND, &question).await })
             })
             .collect();
+        // Connections are served by several threads: a further call could come first.
+        eventually("one waits for the CRM", || crm.searches() > nth).await;
         let refused = clock::timeout(Duration::from_secs(10), async {
             loop {
                 let question = question_of(&format!("further {version:?}"));
