@@ -13,16 +13,25 @@ use super::error::Violation;
 /// More entries than any accepted request has: 10,000 numbers, and what may stand beside them.
 const MOST_ENTRIES: usize = 20_000;
 
-/// A smaller message cannot have too many.
+/// Most bytes of a request's user, who has as many in a look-up.
+const MOST_OF_USER: usize = 64 << 10;
+
+/// A smaller message cannot have too many entries.
 const FEW: usize = 4 << 10;
+
+/// The number of `user` in every request with a list.
+const USER: u32 = 1;
+
+/// The number of the list of an invalidation. In other requests it is a text.
+const LIST: u32 = 2;
 
 /// Reads a request.
 ///
 /// # Errors
-/// If it has too many entries, or its bytes are no such message. So is a Struct of a hundred
-/// levels.
+/// If it has too many entries, or its bytes are no such message. A Struct of a hundred levels is
+/// none either.
 pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Violation> {
-    if message.len() > FEW && entries(&message, 1) > MOST_ENTRIES {
+    if message.len() > FEW && has_too_much(&message) {
         let why = "has more entries than any request may have";
         return Err(Violation::new("request", why));
     }
@@ -30,38 +39,46 @@ pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Violatio
     M::decode(message).map_err(|_| Violation::new("request", unreadable))
 }
 
-/// The fields of a message, and those of long fields down to this depth, counted until they are too
-/// many or cannot be read.
-fn entries(mut message: &[u8], depth: u8) -> usize {
-    let mut count = 0;
-    while count <= MOST_ENTRIES && !message.is_empty() {
-        let Some(field) = take_field(&mut message) else {
-            break;
-        };
-        count += 1;
-        if depth > 0 && field.len() > FEW {
-            count += entries(field, depth - 1);
+/// Counts until it is too much, or until what follows cannot be read. A field may come in several
+/// parts, which are added up as prost does.
+fn has_too_much(mut message: &[u8]) -> bool {
+    let (mut entries, mut user) = (0, 0);
+    while let Some((number, content)) = take_field(&mut message) {
+        entries += 1;
+        match number {
+            USER => user += content.len(),
+            LIST => entries += fields(content),
+            _ => {}
+        }
+        if entries > MOST_ENTRIES || user > MOST_OF_USER {
+            return true;
         }
     }
-    count
+    false
 }
 
-/// The content of the first field, which is removed. Only that of texts and messages is needed.
-fn take_field<'m>(message: &mut &'m [u8]) -> Option<&'m [u8]> {
-    let (_, wire) = decode_key(message).ok()?;
+fn fields(mut message: &[u8]) -> usize {
+    let each = std::iter::from_fn(|| take_field(&mut message));
+    each.take(MOST_ENTRIES + 1).count()
+}
+
+/// The first field, which is removed: its number, and its content if that is a text or a message.
+/// The beginning and the end of a group count as fields.
+fn take_field<'m>(message: &mut &'m [u8]) -> Option<(u32, &'m [u8])> {
+    let (number, wire) = decode_key(message).ok()?;
     let length = match wire {
         WireType::Varint => {
             decode_varint(message).ok()?;
-            return Some(&[]);
+            0
         }
         WireType::SixtyFourBit => 8,
         WireType::ThirtyTwoBit => 4,
         WireType::LengthDelimited => usize::try_from(decode_varint(message).ok()?).ok()?,
-        WireType::StartGroup | WireType::EndGroup => return None,
+        WireType::StartGroup | WireType::EndGroup => 0,
     };
     let content = message.get(..length)?;
     message.advance(length);
-    Some(content)
+    Some((number, content))
 }
 
 #[cfg(test)]
@@ -100,6 +117,28 @@ mod tests {
             ..Default::default()
         };
         assert!(refused(read(&forget).unwrap_err()));
+    }
+
+    #[test]
+    fn entries_are_counted_however_they_are_cut_or_hidden() {
+        let empties = |field: u8, count: usize| [field << 3 | 2, 0].repeat(count);
+        let part = |number: u8, content: Vec<u8>| {
+            let mut part = vec![number << 3 | 2];
+            prost::encoding::encode_varint(content.len() as u64, &mut part);
+            part.extend(content);
+            part
+        };
+        let group = vec![9 << 3 | 3, 9 << 3 | 4];
+        for hidden in [
+            // Behind a group of an unknown field.
+            [group, empties(3, 500_000)].concat(),
+            // A list in small parts, which prost joins.
+            part(2, empties(1, 1_000)).repeat(400),
+            // The settings of a user.
+            part(1, part(6, empties(1, 200)).repeat(1_000)),
+        ] {
+            assert!(has_too_much(&hidden));
+        }
     }
 
     #[test]

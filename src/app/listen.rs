@@ -61,7 +61,8 @@ impl Gatekeeper {
     async fn accept(&self, listener: &TcpListener, queues: &[WorkerQueue]) {
         let crowd = Crowd::new(self.most);
         let opener = Arc::new(Opener::new(self.tls.clone(), self.longest));
-        let mut spread = Spread::new();
+        let workers = queues.iter().map(|queue| queue.worker.clone());
+        let mut spread = Spread::over(workers.collect());
         let (mut failed, mut refused) = (OncePerMinute::default(), OncePerMinute::default());
         loop {
             let (stream, from) = accepted(listener, &mut failed).await;
@@ -71,12 +72,8 @@ impl Gatekeeper {
                 });
                 continue;
             };
-            let workers = queues.iter().map(|queue| &queue.worker);
-            let queue = spread
-                .next(workers, place.origin())
-                .map(|index| &queues[index]);
-            if let Some(queue) = queue {
-                self.hand_over(stream, place, &opener, queue);
+            if let Some(index) = spread.next(place.origin()) {
+                self.hand_over(stream, place, &opener, &queues[index]);
             }
         }
     }

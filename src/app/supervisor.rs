@@ -3,7 +3,6 @@
 //! If a part ends early, by itself or by a panic, that is logged and the daemon stops. A daemon
 //! that served without it would only look healthy.
 
-use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -64,8 +63,6 @@ impl Supervisor {
             broken: Arc::clone(&self.broken),
         };
         let guarded = async move {
-            let work = pin!(work);
-            // Dropped first: what ends because this part has ended does so afterwards.
             let _guard = guard;
             work.await
         };

@@ -2,7 +2,7 @@
 //!
 //! A connection stays on one thread, from its first byte to its end. So a call that is answered
 //! from memory wakes no other thread and shares no queue with one. A new connection goes to the
-//! thread with the fewest. What takes long runs elsewhere: loads and batches with the calls to
+//! thread with the fewest active ones. What takes long runs elsewhere: loads and batches with the calls to
 //! CRMs, the reading of long requests on threads that may block.
 
 use std::sync::{Arc, Weak};
@@ -97,38 +97,33 @@ impl Worker {
 
 /// Which worker gets the next connection.
 pub(super) struct Spread {
-    /// The load of each, and when it was counted. What was handed over since is added.
+    workers: Vec<Worker>,
+    /// The load of each when it was counted, and what was handed over since.
     loads: Vec<usize>,
     counted: Option<Instant>,
 }
 
 impl Spread {
-    pub(super) fn new() -> Self {
+    pub(super) fn over(workers: Vec<Worker>) -> Self {
         Self {
+            workers,
             loads: Vec::new(),
             counted: None,
         }
     }
 
-    /// The worker with the fewest, for this connection.
-    pub(super) fn next<'w>(
-        &mut self,
-        workers: impl Iterator<Item = &'w Worker> + Clone,
-        origin: &Arc<Origin>,
-    ) -> Option<usize> {
+    /// Hands a connection to the worker with the fewest, and returns its index.
+    pub(super) fn next(&mut self, origin: &Arc<Origin>) -> Option<usize> {
         let now = clock::now();
         let is_old = |counted: Instant| now.duration_since(counted) >= COUNT_EVERY;
         if self.counted.is_none_or(is_old) {
-            self.loads = workers.clone().map(Worker::load).collect();
+            self.loads = self.workers.iter().map(Worker::load).collect();
             self.counted = Some(now);
         }
         let loads = self.loads.iter_mut().enumerate();
         let (index, load) = loads.min_by_key(|(_, load)| **load)?;
         *load += 1;
-        workers
-            .skip(index)
-            .take(1)
-            .for_each(|worker| worker.enter(origin));
+        self.workers.get(index)?.enter(origin);
         Some(index)
     }
 }
@@ -144,10 +139,11 @@ mod tests {
         let workers = Workers::start(2).unwrap();
         let opened = clock::now();
         let origin = |n| Arc::new(Origin::new(Ipv4Addr::LOCALHOST.into(), n, opened));
-        let (mut spread, mut open) = (Spread::new(), Vec::new());
+        let mut spread = Spread::over(workers.each().to_vec());
+        let mut open = Vec::new();
         let connect = |spread: &mut Spread, n| {
             let origin = origin(n);
-            let index = spread.next(workers.each().iter(), &origin).unwrap();
+            let index = spread.next(&origin).unwrap();
             (index, origin)
         };
         for n in 0..40 {

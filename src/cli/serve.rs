@@ -91,7 +91,10 @@ pub(super) async fn run(
     let reloads = reload_on(&mut hangups, settings);
     tokio::select! {
         ended = app.run(async move { stops.next().await }) => ended?,
-        () = second_stop(again) => return Err(anyhow::anyhow!("asked to stop a second time: running calls were cut off").into()),
+        () = second_stop(again) => {
+            let why = anyhow::anyhow!("asked to stop a second time: running calls were cut off");
+            return Err(why.into());
+        }
         broken = reloads => match broken? {},
     }
     Ok(ExitCode::SUCCESS)

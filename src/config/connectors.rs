@@ -218,7 +218,8 @@ fn regions(section: &mut Section<'_>) -> Vec<Region> {
     regions
 }
 
-const NO_REGION: &str = "is not set: stored numbers without a country code are read in user.region, or, without that, never exact";
+const NO_REGION: &str = "is not set: stored numbers without a country code are read in \
+                         user.region, or, without that, never exact";
 
 fn base_url(text: &str) -> Result<Url, String> {
     if !text.contains("://") {

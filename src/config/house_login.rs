@@ -32,7 +32,8 @@ fn header(section: &mut Section<'_>) -> Option<Arc<AuthHeader>> {
     if header.is_none() {
         section.fault(
             if is_file { "file" } else { "env" },
-            "does not hold one header value: at most 8192 bytes of visible ASCII and spaces, such as Bearer and a token",
+            "does not hold one header value: at most 8192 bytes of visible ASCII and spaces, such as \
+             Bearer and a token",
         );
     }
     header.map(Arc::new)

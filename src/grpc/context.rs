@@ -6,9 +6,14 @@ use std::time::Duration;
 use http::HeaderMap;
 use tonic::Extensions;
 
-use crate::api::RequestContext;
+use crate::api::{ContactApi, RequestContext};
 use crate::clients::{Client, HouseAccess};
 use crate::trace::Span;
+
+/// The span of a request.
+pub(super) fn span(api: &ContactApi, method: &'static str, headers: &HeaderMap) -> Span {
+    api.span(method, |name| headers.get(name)?.to_str().ok())
+}
 
 /// What is known of a request besides its message.
 pub(super) fn context(headers: &HeaderMap, extensions: &Extensions, span: Span) -> RequestContext {

@@ -19,7 +19,7 @@ use tower_layer::Layer;
 
 use super::admit::{AdmitCalls, CallFuture};
 use super::body::{PREFIX, WholeBody};
-use super::context::context;
+use super::context::{context, span};
 use super::gate::{CallGate, is_grpc};
 use crate::api::{ApiError, ContactApi, FindReply, Reply as _, RequestContext, message};
 
@@ -104,8 +104,7 @@ impl Service<Request<WholeBody>> for FindContact {
     fn call(&mut self, request: Request<WholeBody>) -> Self::Future {
         let method = self.clone();
         let (head, body) = request.into_parts();
-        let header = |name: &str| head.headers.get(name)?.to_str().ok();
-        let span = self.api.span("FindContact", header);
+        let span = span(&self.api, "FindContact", &head.headers);
         let context = context(&head.headers, &head.extensions, span);
         Box::pin(async move {
             let answer = method.answer(context, body.into_message()).await;
@@ -115,7 +114,7 @@ impl Service<Request<WholeBody>> for FindContact {
 }
 
 fn response(reply: &FindReply) -> Result<Response<Body>, Status> {
-    let mut response = Response::new(Body::new(ReplyBody(Some(frame(reply)?))));
+    let mut response = Response::new(Body::new(ReplyBody::Message(frame(reply)?)));
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -136,8 +135,12 @@ fn frame(reply: &FindReply) -> Result<Bytes, Status> {
     Ok(buffer.freeze())
 }
 
-/// The message, then the status OK.
-struct ReplyBody(Option<Bytes>);
+/// What is left to send: the message, then the status OK.
+enum ReplyBody {
+    Message(Bytes),
+    Status,
+    Nothing,
+}
 
 impl HttpBody for ReplyBody {
     type Data = Bytes;
@@ -147,16 +150,18 @@ impl HttpBody for ReplyBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(message) = self.0.as_mut() else {
-            return Poll::Ready(None);
+        let (frame, left) = match std::mem::replace(&mut *self, Self::Nothing) {
+            Self::Message(message) => (Some(Frame::data(message)), Self::Status),
+            Self::Status => (Some(Frame::trailers(ok())), Self::Nothing),
+            Self::Nothing => (None, Self::Nothing),
         };
-        let message = std::mem::take(message);
-        if !message.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(message))));
-        }
-        self.0 = None;
-        let mut trailers = HeaderMap::with_capacity(1);
-        trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+        *self = left;
+        Poll::Ready(frame.map(Ok))
     }
+}
+
+fn ok() -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+    trailers
 }

@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::admit::StreamPlaces;
-use super::context::context;
+use super::context::{context, span};
 use super::find::FindFirst;
 use super::gate::CallGate;
 use crate::api::{ContactApi, FindReply, RequestContext, RequestPlaces, WatchReply};
@@ -34,11 +34,9 @@ impl ContactRpc {
     }
 
     fn context<T>(&self, method: &'static str, request: &Request<T>) -> RequestContext {
-        let (headers, extensions) = (request.metadata().as_ref(), request.extensions());
-        let span = self
-            .api
-            .span(method, |name| headers.get(name)?.to_str().ok());
-        context(headers, extensions, span)
+        let headers = request.metadata().as_ref();
+        let span = span(&self.api, method, headers);
+        context(headers, request.extensions(), span)
     }
 }
 

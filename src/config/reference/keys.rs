@@ -64,7 +64,7 @@ pub(super) const SETTINGS: [Setting; 54] = [
         "grpc.threads",
         "one for each core",
         "threads that serve connections. A connection stays on one thread; a new one goes to the \
-         thread with the fewest",
+         thread with the fewest active ones",
     ),
     setting(
         "grpc.max_connections",
