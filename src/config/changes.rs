@@ -42,12 +42,7 @@ impl Effective {
         let (held, taken_up): (Vec<_>, Vec<_>) = taken_up.into_iter().partition(held);
         waiting.extend(held);
         let taken_up = names(taken_up).collect();
-        let mut waiting: Vec<String> = names(waiting).collect();
-        for setting in self.rewritten(new) {
-            if !waiting.iter().any(|waiting| waiting == setting) {
-                waiting.push(setting.to_owned());
-            }
-        }
+        let waiting = names(waiting).collect();
         Changes { taken_up, waiting }
     }
 
@@ -70,27 +65,19 @@ impl Effective {
     fn differing(&self, new: &Self) -> BTreeSet<Vec<String>> {
         let mut paths = BTreeSet::new();
         differences(&[], &self.table(), &new.table(), &mut paths);
-        self.other_logins(new, &mut paths);
+        paths.extend(self.other_contents(new));
         paths
     }
 
-    /// Adds the logins of the house that look the same, but have another content, and those that
+    /// Settings that look the same in `new` and have other content, and logins of the house that
     /// were removed together with their connector.
-    fn other_logins(&self, new: &Self, paths: &mut BTreeSet<Vec<String>>) {
-        for before in &self.config.connectors {
-            let mut connectors = new.config.connectors.iter();
-            let after = connectors.find(|after| after.name == before.name);
-            let [was, is] = [Some(before), after]
-                .map(|config| config.and_then(|config| config.house_login.as_ref()))
-                .map(|login| login.map(|login| login.expose()));
-            if was != is {
-                paths.insert(
-                    ["connectors", &before.name, "credential"]
-                        .map(str::to_owned)
-                        .into(),
-                );
-            }
-        }
+    fn other_contents(&self, new: &Self) -> impl Iterator<Item = Vec<String>> {
+        self.contents.iter().filter_map(|(path, before)| {
+            let path_in_parts = parts(path);
+            let is_login = is_within(&path_in_parts, LOGIN);
+            let is_other = new.contents.get(path).map_or(is_login, |now| now != before);
+            is_other.then_some(path_in_parts)
+        })
     }
 
     /// Returns whether the connector in this path has a login of the house.
@@ -104,18 +91,6 @@ impl Effective {
     fn table(&self) -> Table {
         self.toml.parse().unwrap_or_default()
     }
-
-    /// Settings that look the same in `new`, but are not: another password, or the same path with
-    /// other content.
-    fn rewritten<'s>(&'s self, new: &'s Self) -> impl Iterator<Item = &'static str> + use<'s> {
-        let before = &self.config.redis_secrets;
-        let is_other = |(setting, hash): &&(&'static str, blake3::Hash)| {
-            let mut before = before.iter();
-            before.any(|(known, before)| known == setting && before != hash)
-        };
-        let rewritten = new.config.redis_secrets.iter().filter(is_other);
-        rewritten.map(|(setting, _)| *setting)
-    }
 }
 
 impl Changes {
@@ -128,6 +103,15 @@ impl Changes {
 
 fn names(paths: impl IntoIterator<Item = Vec<String>>) -> impl Iterator<Item = String> {
     paths.into_iter().map(|path| path.join("."))
+}
+
+/// The parts of a path. A login of the house is one setting.
+fn parts(path: &str) -> Vec<String> {
+    let mut parts: Vec<String> = path.split('.').map(str::to_owned).collect();
+    if is_within(&parts, LOGIN) {
+        parts.truncate(LOGIN.split('.').count());
+    }
+    parts
 }
 
 /// A login waits with the other settings of its connector, unless it was removed.
@@ -227,20 +211,78 @@ mod tests {
         paths.iter().map(|path| (*path).to_owned()).collect()
     }
 
+    /// A setting that names a file, the settings with it, and two contents.
+    fn files() -> [(&'static str, &'static str, [String; 2]); 5] {
+        let key = |n: u8| format!("{n}").repeat(32);
+        let secrets = "[connectors.c]\nkind = \"vinsolutions\"\n\
+                       secrets = { client_id.file = FILE, client_secret.env = \"PATH\", api_key.env = \"PATH\" }";
+        let spec = |path: &str| {
+            let text = std::fs::read_to_string("deploy/connectors/attio.toml").unwrap();
+            format!("{text}\n# {path}\n")
+        };
+        [
+            (
+                "redis.key_secret_file",
+                "[redis]\nurl = \"redis://h\"\nkey_secret_file = FILE",
+                [key(1), key(2)],
+            ),
+            (
+                "redis.encryption_key_file",
+                "[redis]\nurl = \"redis://h\"\nencryption_key_file = FILE",
+                ["A", "B"].map(|first| format!("k:{first}{}=", "A".repeat(42))),
+            ),
+            (
+                "connectors.c.spec",
+                "[connectors.c]\nkind = \"file\"\nspec = FILE",
+                [spec("a"), spec("b")],
+            ),
+            (
+                "connectors.c.secrets.client_id.file",
+                secrets,
+                [key(1), key(2)],
+            ),
+            (
+                "connectors.c.credential",
+                "[connectors.c]\nkind = \"pipedrive\"\nbase_url = \"https://h\"\ncredential.file = FILE",
+                ["Bearer a".to_owned(), "Bearer b".to_owned()],
+            ),
+        ]
+    }
+
     #[test]
-    fn a_key_file_with_another_content_is_named() {
-        let file = tempfile::NamedTempFile::new().unwrap();
+    fn a_file_with_another_content_is_named() {
+        for (setting, text, contents) in files() {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let text = text.replace("FILE", &format!("{:?}", file.path()));
+            let read = |content: &str| {
+                std::fs::write(file.path(), content).unwrap();
+                crate::config::read(&format!("{text}\n{SOUND}"), []).unwrap()
+            };
+            let [first, same, other] = [0, 0, 1].map(|n| read(&contents[n]));
+            assert_eq!(first.changes(&same), Changes::default(), "{setting}");
+            let Changes { taken_up, waiting } = first.changes(&other);
+            assert_eq!([taken_up, waiting].concat(), [setting]);
+        }
+    }
+
+    #[test]
+    fn a_login_waits_with_another_connector_file() {
+        let [spec, login] = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+        let [.., (_, _, specs), _, (_, _, logins)] = files();
         let text = format!(
-            "[redis]\nurl = \"redis://h\"\nkey_secret_file = {:?}\n{SOUND}",
-            file.path()
+            "[connectors.c]\nkind = \"file\"\nbase_url = \"https://h\"\nspec = {:?}\ncredential.file = {:?}\n",
+            spec.path(),
+            login.path()
         );
-        let read = |content: u8| {
-            std::fs::write(file.path(), [content; 32]).unwrap();
+        let read = |n: usize| {
+            std::fs::write(spec.path(), &specs[n]).unwrap();
+            std::fs::write(login.path(), &logins[n]).unwrap();
             crate::config::read(&text, []).unwrap()
         };
-        let (first, same, other) = (read(1), read(1), read(2));
-        assert_eq!(first.changes(&same), Changes::default());
-        assert_eq!(first.changes(&other).waiting, ["redis.key_secret_file"]);
+        let (before, after) = (read(0), read(1));
+        let Changes { taken_up, waiting } = before.changes(&after);
+        assert!(taken_up.is_empty(), "{taken_up:?}");
+        assert_eq!(waiting, ["connectors.c.spec", "connectors.c.credential"]);
     }
 
     #[test]

@@ -124,7 +124,7 @@ fn from_built_in(kind: &str, section: &mut Section<'_>) -> Option<Arc<dyn Connec
 }
 
 fn from_file(kind: SpecKind, section: &mut Section<'_>) -> Option<Arc<dyn Connector>> {
-    let file = section.required("spec", "the path of a connector file", spec_file)?;
+    let file = spec_file(section, "spec")?;
     let secrets = secrets(section, kind, &file.content);
     match read_spec(kind, &file.content, Secrets::Given(&secrets)) {
         Ok(connector) => {

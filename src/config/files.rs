@@ -19,10 +19,21 @@ pub(super) fn secrets<T>(
     key: &str,
     read: fn(&str) -> Result<File<T>, String>,
 ) -> Option<File<T>> {
-    let file = section.optional(key, read)?;
+    let file = named_file(section, key, read)?;
     if let Some(warning) = file.warning() {
         section.warn(key, warning);
     }
+    Some(file)
+}
+
+/// A file that may be read by everybody.
+pub(super) fn named_file<T>(
+    section: &mut Section<'_>,
+    key: &str,
+    read: fn(&str) -> Result<File<T>, String>,
+) -> Option<File<T>> {
+    let file = section.optional(key, read)?;
+    section.record_content(key, file.hash);
     Some(file)
 }
 
@@ -31,7 +42,7 @@ pub(super) struct File<T> {
     path: String,
     mode: u32,
     /// The hash of its content.
-    pub(super) hash: blake3::Hash,
+    hash: blake3::Hash,
     pub(super) content: T,
 }
 
@@ -120,7 +131,14 @@ fn one_secret(content: &[u8]) -> Result<SecretString, String> {
 }
 
 /// A connector file.
-pub(super) fn spec_file(path: &str) -> Result<File<String>, String> {
+pub(super) fn spec_file(section: &mut Section<'_>, key: &str) -> Option<File<String>> {
+    if !section.is_given(key) {
+        section.missing(key, "the path of a connector file");
+    }
+    named_file(section, key, text_file)
+}
+
+fn text_file(path: &str) -> Result<File<String>, String> {
     file(path)?
         .parsed(|content| String::from_utf8(content).map_err(|_| "is not text in UTF-8".to_owned()))
 }

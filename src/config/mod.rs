@@ -31,9 +31,8 @@ pub(crate) use changes::Changes;
 pub(crate) use environment::environment;
 pub(crate) use grpc::Grpc;
 use house_login::check_borrowers;
-use redis::Secrets;
 pub(crate) use section::Fault;
-use section::{Section, SettingsReader};
+use section::{Contents, Section, SettingsReader};
 
 /// Running loads per running call: clients that leave before their answers arrive must not
 /// accumulate loads without a limit.
@@ -65,8 +64,6 @@ pub struct Config {
     pub are_crms_new: bool,
     /// `redis.encryption_key_file`: the keys that seal stored answers.
     pub(crate) redis_keys: Option<cache::KeyRing>,
-    /// Secrets of section `redis`, which are only read at start.
-    redis_secrets: Secrets,
     /// `lookup.timeout`, `lookup.soft_deadline`, `lookup.details_timeout`.
     pub(crate) resolver: resolver::ResolverConfig,
     /// The rest of section `lookup`.
@@ -102,6 +99,8 @@ pub struct Effective {
     pub config: Config,
     /// The same as TOML, with masked secrets.
     pub toml: String,
+    /// What the TOML does not show.
+    contents: Contents,
     /// What works, but may not be intended: reported at start and by `check-config`.
     pub warnings: Vec<Fault>,
 }
@@ -134,10 +133,11 @@ pub(crate) fn read_beside(
         reader.warn(&name, environment::STRAY);
     }
     let config = config(&mut reader, in_use);
-    let (toml, warnings) = reader.finish()?;
+    let (toml, contents, warnings) = reader.finish()?;
     Ok(Effective {
         config,
         toml,
+        contents,
         warnings,
     })
 }
@@ -167,7 +167,6 @@ fn config(reader: &mut SettingsReader, in_use: Option<&Tls>) -> Config {
         tracing: tracing.flatten(),
         redis: redis.link,
         redis_keys: redis.keys,
-        redis_secrets: redis.secrets,
         replicas: redis.replicas,
         resolver,
         limits,

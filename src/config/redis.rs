@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::files::{File, ca_file, key_file, secret_file, secrets};
+use super::files::{ca_file, key_file, named_file, secret_file, secrets};
 use super::longer_than_zero;
 use super::section::Section;
 use crate::cache;
@@ -13,7 +13,6 @@ pub(super) struct RedisSettings {
     pub(super) link: Option<redis_link::LinkConfig>,
     pub(super) keys: Option<cache::KeyRing>,
     pub(super) replicas: NonZeroU32,
-    pub(super) secrets: Secrets,
 }
 
 impl Default for RedisSettings {
@@ -22,13 +21,9 @@ impl Default for RedisSettings {
             link: None,
             keys: None,
             replicas: NonZeroU32::MIN,
-            secrets: Vec::new(),
         }
     }
 }
-
-/// Settings that the effective settings do not show completely, each with a hash of its value.
-pub(super) type Secrets = Vec<(&'static str, blake3::Hash)>;
 
 pub(super) fn redis(section: &mut Section<'_>) -> RedisSettings {
     let mut url_hash = None;
@@ -36,20 +31,15 @@ pub(super) fn redis(section: &mut Section<'_>) -> RedisSettings {
         url_hash = Some(blake3::hash(text.as_bytes()));
         text.parse::<RedisUrl>().map_err(|error| error.to_string())
     });
+    if let Some(hash) = url_hash {
+        section.record_content("url", hash);
+    }
     let key_prefix = section.parsed("key_prefix", "contactd");
     let timeout = section.duration("timeout", "50ms");
     longer_than_zero(section, "timeout", timeout);
     let secret = secrets(section, "key_secret_file", secret_file);
     let keys = secrets(section, "encryption_key_file", key_file);
-    let ca = section.optional("ca_file", ca_file);
-    let hashes = [
-        ("redis.url", url_hash),
-        ("redis.key_secret_file", hash_of(secret.as_ref())),
-        ("redis.encryption_key_file", hash_of(keys.as_ref())),
-        ("redis.ca_file", hash_of(ca.as_ref())),
-    ];
-    let secrets = hashes.into_iter();
-    let secrets = secrets.filter_map(|(setting, hash)| Some((setting, hash?)));
+    let ca = named_file(section, "ca_file", ca_file);
     let link = url.map(|url| redis_link::LinkConfig {
         url,
         key_prefix,
@@ -61,12 +51,7 @@ pub(super) fn redis(section: &mut Section<'_>) -> RedisSettings {
         link,
         keys: keys.map(|file| file.content),
         replicas: replicas(section),
-        secrets: secrets.collect(),
     }
-}
-
-fn hash_of<T>(file: Option<&File<T>>) -> Option<blake3::Hash> {
-    file.map(|file| file.hash)
 }
 
 /// The number of replicas. It determines each replica's share of a quota if Redis cannot report how

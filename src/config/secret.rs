@@ -1,7 +1,7 @@
 //! Secrets from a file or from a variable of the environment.
 
-use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::files;
 use super::section::Section;
@@ -13,6 +13,9 @@ pub(super) const SECRET: &str = "{ file = \"/path\" } or { env = \"NAME\" }";
 pub(super) fn secret(section: &mut Section<'_>) -> Option<SecretString> {
     let file = files::secrets(section, "file", files::secret_text);
     let variable = section.optional("env", variable);
+    if let Some(variable) = &variable {
+        section.record_content("env", variable.hash());
+    }
     match (file, variable) {
         (Some(file), None) => Some(file.content),
         (None, Some(variable)) => Some(variable.secret),
@@ -28,6 +31,12 @@ pub(super) fn secret(section: &mut Section<'_>) -> Option<SecretString> {
 struct SecretVariable {
     name: String,
     secret: SecretString,
+}
+
+impl SecretVariable {
+    fn hash(&self) -> blake3::Hash {
+        blake3::hash(self.secret.expose_secret().as_bytes())
+    }
 }
 
 impl std::fmt::Display for SecretVariable {

@@ -61,7 +61,12 @@ struct Findings {
     env: BTreeMap<String, String>,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
+    contents: Contents,
 }
+
+/// Hashes of values that the effective settings do not show: those of files, variables and masked
+/// texts. By the setting's path.
+pub(super) type Contents = BTreeMap<String, blake3::Hash>;
 
 impl<'a> Section<'a> {
     fn new(path: String, findings: &'a mut Findings) -> Self {
@@ -194,6 +199,12 @@ impl<'a> Section<'a> {
     pub(super) fn warn(&mut self, key: &str, message: impl Into<String>) {
         let path = self.path_of(key);
         self.findings.warn(path, message);
+    }
+
+    /// Records the hash of a value that the effective settings do not show.
+    pub(super) fn record_content(&mut self, key: &str, hash: blake3::Hash) {
+        let path = self.path_of(key);
+        self.findings.contents.insert(path, hash);
     }
 
     /// Records what takes effect.

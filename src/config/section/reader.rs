@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{ENV_PREFIX, Fault, Findings, Section, meant, unknown_variable};
+use super::{Contents, ENV_PREFIX, Fault, Findings, Section, meant, unknown_variable};
 
 /// Reads one set of settings.
 pub(in crate::config) struct SettingsReader {
@@ -146,8 +146,10 @@ impl SettingsReader {
         self.findings.fault(path.to_owned(), message);
     }
 
-    /// The effective settings as TOML, and the warnings.
-    pub(in crate::config) fn finish(mut self) -> Result<(String, Vec<Fault>), Vec<Fault>> {
+    /// The effective settings as TOML, what they do not show, and the warnings.
+    pub(in crate::config) fn finish(
+        mut self,
+    ) -> Result<(String, Contents, Vec<Fault>), Vec<Fault>> {
         for (name, _) in std::mem::take(&mut self.root) {
             let instead = self.instead(&name);
             self.fault(&name, format!("unknown section{instead}"));
@@ -159,7 +161,10 @@ impl SettingsReader {
             self.findings.fault(path, message + &instead);
         }
         if self.findings.faults.is_empty() {
-            Ok((self.effective.to_string(), self.findings.warnings))
+            let Findings {
+                contents, warnings, ..
+            } = self.findings;
+            Ok((self.effective.to_string(), contents, warnings))
         } else {
             Err(self.findings.faults)
         }
