@@ -107,6 +107,14 @@ impl RequestContext {
             .map_err(Into::into)
     }
 
+    /// Invalidating needs no credential, so a page in a browser must not reach it.
+    fn may_invalidate(&self, user: &pb::User) -> Result<(), ApiError> {
+        if self.house == HouseAccess::OddName {
+            return Err(Forbidden::Hostname.into());
+        }
+        self.may_ask(user)
+    }
+
     /// The credential that the platform lends to a request without its own, if there is one and
     /// the client may use it.
     fn lent(&self, platform: &Platform, auth_header: &str) -> Result<Option<AuthHeader>, ApiError> {
@@ -267,7 +275,7 @@ impl ContactApi {
     ) -> Result<pb::InvalidateContactsResponse, ApiError> {
         let deadline = context.timeout.and_then(clock::after);
         let (served, user) = self.platforms.named(request.user.as_ref())?;
-        context.may_ask(user)?;
+        context.may_invalidate(user)?;
         let (words, user, asked) = (Arc::clone(&self.words), user.clone(), request.scope);
         let (id, account) = (user.id.clone(), user.account_id.clone());
         let scope = served

@@ -89,7 +89,10 @@ fn crm_failed(error: &LookupError, platform: &str) -> pb::ReturnMessage {
     let (message, hint) = match error {
         LookupError::CrmUnauthenticated => (
             format!("{platform} did not accept your sign-in"),
-            format!("Disconnect from {platform} and connect again."),
+            format!(
+                "Disconnect from {platform} and connect again. If you do not sign in yourself, tell the operator of \
+                 your telephony service."
+            ),
         ),
         LookupError::CrmForbidden => (
             format!("{platform} does not let you search contacts"),

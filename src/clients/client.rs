@@ -54,10 +54,10 @@ pub(crate) enum Forbidden {
          machine"
     )]
     HouseLogin,
-    /// A credential of the settings, by a name that is not this machine's.
+    /// A credential of the settings, or an invalidation, by a name that is not this machine's.
     #[error(
         "the daemon is addressed by a name that is neither localhost, 127.0.0.1, [::1] nor in grpc.hostnames; without \
-         grpc.tokens it uses no credential of its own then"
+         grpc.tokens it then uses no credential of its own, and invalidates nothing"
     )]
     Hostname,
 }

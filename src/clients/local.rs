@@ -1,5 +1,5 @@
 //! Whether a request may use credentials that the daemon itself has: the login of the house, and
-//! those that connectors make from the settings.
+//! those that connectors make from the settings. And whether it may invalidate answers.
 //!
 //! Listed clients may. If no clients are listed, clients on this machine may, if nobody else can
 //! reach the port. A browser there is no such client: a page from elsewhere can let the name of its

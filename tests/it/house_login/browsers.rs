@@ -7,7 +7,9 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::{HOUSE, bare, crm, daemon_with, file};
-use crate::http::calls::{Answer, BOTH, FIND, PREFETCH, Port, Version, Wire, builder, envelope};
+use crate::http::calls::{
+    Answer, BOTH, FIND, INVALIDATE, PREFETCH, Port, Version, Wire, builder, envelope,
+};
 use crate::support::daemon::{NUMBER, names};
 use crate::support::outside::program;
 use crate::support::{FakeCrm, Reply, TestDaemon};
@@ -109,6 +111,10 @@ async fn a_name_that_was_made_to_resolve_to_this_machine_gets_nothing() {
             "{}",
             stream.text()
         );
+        let everything = json!({ "user": question()["user"], "everything": true });
+        let refused = http.post(INVALIDATE, "application/json", everything.to_string());
+        let refused = Answer::to(refused).await;
+        assert_eq!(refused.status, 403, "{version:?} {}", refused.text());
         // Who has a credential may call by any name, as ever.
         let own = http.get(NAME).header("x-crm-authorization", "Bearer own");
         assert_eq!(Answer::to(own).await.text(), "Bob");
