@@ -217,14 +217,14 @@ impl Admissions {
         self.identities.get(&user).unwrap_or_default()
     }
 
-    /// Returns whether the CRM may be asked whose the credential is. It is not asked for a while
+    /// Returns whether the CRM may be asked whose credential it is. It is not asked for a while
     /// after it did not say.
     #[must_use]
     pub(crate) fn may_ask_who(&self, auth: AuthTag) -> bool {
         self.backoff.is_over(auth, self.clock.now())
     }
 
-    /// The CRM was asked whose the credential is. `said` is whether it said so.
+    /// The CRM was asked whose credential it is. `said` is whether it said so.
     pub(crate) fn asked_who(&self, auth: AuthTag, said: bool) {
         if said {
             self.backoff.succeeded(auth);

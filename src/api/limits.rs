@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::counts::{count_refusal, count_unread_lookup};
 use super::error::{ApiError, Overload};
 use crate::clients::{
-    Busy, CallPlace, Client, Clients, FairPlace, FairPlaces, HouseAccess, LocalClients, Origin,
+    Busy, CallPlace, Client, Clients, FairPlace, FairPlaces, LocalClients, LoginAccess, Origin,
     Peer, PeerNetwork, Room, RoomPlace,
 };
 use crate::clock::EachPerMinute;
@@ -177,14 +177,14 @@ impl ClientLimits {
 
     /// Returns whether a request of this client may use the daemon's own credentials. `named` are
     /// the names by which it addresses the daemon.
-    pub(crate) fn house_access<'a>(
+    pub(crate) fn login_access<'a>(
         &self,
         client: Option<&Client>,
         peer: Option<&Peer>,
         named: impl IntoIterator<Item = &'a [u8]>,
-    ) -> HouseAccess {
+    ) -> LoginAccess {
         match client {
-            Some(_) => HouseAccess::Granted,
+            Some(_) => LoginAccess::Granted,
             None => self.local.access(peer, named),
         }
     }

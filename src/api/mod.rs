@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use crate::clients::{Client, Forbidden, HouseAccess};
+use crate::clients::{Client, Forbidden, LoginAccess};
 use crate::clock;
 use crate::connector::Platform;
-use crate::domain::phone::HouseWords;
+use crate::domain::phone::WithheldWords;
 use crate::domain::{AuthHeader, LookupError};
 use crate::metrics::Metrics;
 use crate::pb::v1 as pb;
@@ -61,7 +61,7 @@ const WAY_BACK: Duration = Duration::from_millis(20);
 pub(crate) struct ContactApi {
     resolver: Resolver,
     platforms: Platforms,
-    words: Arc<HouseWords>,
+    words: Arc<WithheldWords>,
     tasks: TaskTracker,
     metrics: Arc<Metrics>,
     calls: CallCounters,
@@ -73,7 +73,7 @@ pub(crate) struct ContactApi {
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     client: Option<Arc<Client>>,
-    house: HouseAccess,
+    access: LoginAccess,
     timeout: Option<Duration>,
     span: Span,
 }
@@ -81,17 +81,17 @@ pub(crate) struct RequestContext {
 impl RequestContext {
     /// A request that is given up after `timeout`, from this client if clients are listed. The
     /// answer is sent a little earlier, so that it arrives in time. It may use the daemon's own
-    /// credentials as far as `house` says.
+    /// credentials as far as `access` says.
     #[must_use]
     pub(crate) fn new(
         client: Option<Arc<Client>>,
-        house: HouseAccess,
+        access: LoginAccess,
         timeout: Option<Duration>,
         span: Span,
     ) -> Self {
         Self {
             client,
-            house,
+            access,
             timeout: timeout.map(|timeout| timeout.saturating_sub((timeout / 10).min(WAY_BACK))),
             span,
         }
@@ -109,7 +109,7 @@ impl RequestContext {
 
     /// Invalidating needs no credential, so a page in a browser must not reach it.
     fn may_invalidate(&self, user: &pb::User) -> Result<(), ApiError> {
-        if self.house == HouseAccess::OddName {
+        if self.access == LoginAccess::OddName {
             return Err(Forbidden::Hostname.into());
         }
         self.may_ask(user)
@@ -121,9 +121,9 @@ impl RequestContext {
         let is_missing = auth_header.trim().is_empty();
         let lent = is_missing.then(|| platform.lent_credential()).flatten();
         let is_login = lent.is_some() && platform.profile().reads_auth_header();
-        match self.house {
-            HouseAccess::Elsewhere if is_login => Err(Forbidden::HouseLogin.into()),
-            HouseAccess::OddName if is_login || platform.has_own_credential() => {
+        match self.access {
+            LoginAccess::Elsewhere if is_login => Err(Forbidden::SharedLogin.into()),
+            LoginAccess::OddName if is_login || platform.has_own_credential() => {
                 Err(Forbidden::Hostname.into())
             }
             _ => Ok(lent),
@@ -154,7 +154,7 @@ impl ContactApi {
     pub(crate) fn new(
         resolver: Resolver,
         platforms: Vec<Platform>,
-        words: HouseWords,
+        words: WithheldWords,
         tasks: TaskTracker,
         metrics: Arc<Metrics>,
         tracer: Tracer,
@@ -338,7 +338,7 @@ mod tests {
         for (timeout, left) in [(50, 45), (2000, 1980), (0, 0)] {
             let timeout = Duration::from_millis(timeout);
             let context =
-                RequestContext::new(None, HouseAccess::default(), Some(timeout), Span::default());
+                RequestContext::new(None, LoginAccess::default(), Some(timeout), Span::default());
             assert_eq!(context.timeout, Some(Duration::from_millis(left)));
         }
     }

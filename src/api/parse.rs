@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::Violation;
 use super::fields;
 use crate::connector::Platform;
-use crate::domain::phone::{self, HouseWords, NumberError, RemoteParty};
+use crate::domain::phone::{self, NumberError, RemoteParty, WithheldWords};
 use crate::domain::{AuthHeader, Extension, Party, Region, User};
 use crate::pb::v1 as pb;
 use crate::pb::v1::invalidate_contacts_request::Scope;
@@ -65,7 +65,7 @@ pub(super) fn question(
     request: pb::FindContactRequest,
     lent: Option<AuthHeader>,
     platform: &Arc<Platform>,
-    words: &HouseWords,
+    words: &WithheldWords,
 ) -> Result<ParsedLookup, Violation> {
     observed_question(request, lent, platform, words, None)
 }
@@ -75,7 +75,7 @@ pub(super) fn observed_question(
     request: pb::FindContactRequest,
     lent: Option<AuthHeader>,
     platform: &Arc<Platform>,
-    words: &HouseWords,
+    words: &WithheldWords,
     observer: Option<Observer>,
 ) -> Result<ParsedLookup, Violation> {
     let trigger = trigger(&request)?;
@@ -134,7 +134,7 @@ fn extension(text: &str, platform: &Platform) -> Result<Result<Party, NoLookup>,
 fn remote_party(
     text: &str,
     user: &User,
-    words: &HouseWords,
+    words: &WithheldWords,
 ) -> Result<Result<Party, NoLookup>, Violation> {
     match phone::parse_remote(text, user.region, words) {
         Ok(RemoteParty::Party(party)) => Ok(Ok(party)),
@@ -164,7 +164,7 @@ pub(super) fn batch(
     request: pb::PrefetchContactsRequest,
     lent: Option<AuthHeader>,
     platform: &Arc<Platform>,
-    words: &HouseWords,
+    words: &WithheldWords,
 ) -> Result<ParsedBatch, Violation> {
     let numbers = request.phone_numbers;
     let requested = numbers.len();
@@ -197,7 +197,7 @@ pub(super) fn batch(
 fn parties_of(
     numbers: Vec<String>,
     user: &User,
-    words: &HouseWords,
+    words: &WithheldWords,
 ) -> (Vec<Party>, Vec<(String, String)>) {
     let (mut parties, mut invalid) = (Vec::with_capacity(numbers.len()), Vec::new());
     let (mut known, mut known_invalid) = (HashSet::new(), HashSet::new());
@@ -214,7 +214,7 @@ fn parties_of(
 }
 
 /// The party that a number of a batch names, or what is wrong with it.
-fn batch_party(text: &str, user: &User, words: &HouseWords) -> Result<Party, String> {
+fn batch_party(text: &str, user: &User, words: &WithheldWords) -> Result<Party, String> {
     match phone::parse_remote(text, user.region, words) {
         Ok(RemoteParty::Party(party)) => Ok(party),
         Ok(RemoteParty::Withheld) => Err("is withheld".to_owned()),
@@ -227,7 +227,7 @@ fn batch_party(text: &str, user: &User, words: &HouseWords) -> Result<Party, Str
 pub(super) fn invalidation(
     user: &pb::User,
     scope: Option<&Scope>,
-    words: &HouseWords,
+    words: &WithheldWords,
 ) -> Result<InvalidationScope, Violation> {
     fields::check_ids(user)?;
     let region = fields::region(&user.region)?;
@@ -244,7 +244,7 @@ pub(super) fn invalidation(
 fn invalidated_parties(
     texts: &[String],
     region: Option<Region>,
-    words: &HouseWords,
+    words: &WithheldWords,
 ) -> Result<Vec<Party>, Violation> {
     if texts.is_empty() || texts.len() > MAX_NUMBERS {
         let description = format!("must have 1 to {MAX_NUMBERS} entries");

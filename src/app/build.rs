@@ -17,7 +17,7 @@ use crate::api::{ClientLimits, ContactApi, NumberHasher};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::connector::{ConnectorConfig, CrmClient, Dns, HouseLogin, HttpClients, Platform};
+use crate::connector::{ConnectorConfig, CrmClient, Dns, HttpClients, Platform, SharedLogin};
 use crate::domain::phone;
 use crate::grpc::{CallGate, ContactRpc};
 use crate::http::HttpFront;
@@ -28,7 +28,7 @@ use crate::tls::{self, Tls};
 use crate::trace::Tracer;
 
 /// By platform.
-type HouseLogins = Vec<(String, HouseLogin)>;
+type SharedLogins = Vec<(String, SharedLogin)>;
 
 /// Binds the ports and builds every room.
 pub(super) async fn app(
@@ -95,14 +95,14 @@ impl Rooms {
         })
     }
 
-    /// The methods, and the logins of the house that they may use.
+    /// The methods, and the shared logins that they may use.
     fn api(
         &self,
         context: &BuildContext<'_>,
         dns: &Dns,
-    ) -> anyhow::Result<(Arc<ContactApi>, HouseLogins)> {
+    ) -> anyhow::Result<(Arc<ContactApi>, SharedLogins)> {
         let platforms = platforms(context, &self.fleet, dns)?;
-        let logins = house_logins(context.config, &platforms);
+        let logins = shared_logins(context.config, &platforms);
         let api = ContactApi::new(
             self.resolver.clone(),
             platforms,
@@ -192,24 +192,24 @@ fn platforms(
     Ok(context.config.connectors.iter().map(platform).collect())
 }
 
-/// The logins of the house, by connector. Logs which are in use, and for whom.
-fn house_logins(config: &Config, platforms: &[Platform]) -> HouseLogins {
+/// The shared logins, by connector. Logs which are in use, and for whom.
+fn shared_logins(config: &Config, platforms: &[Platform]) -> SharedLogins {
     let who = if config.grpc.clients.is_empty() {
         "everybody on this machine"
     } else {
         "clients in grpc.tokens"
     };
     for connector in &config.connectors {
-        if connector.house_login.is_some() {
+        if connector.shared_login.is_some() {
             let platform = &connector.name;
             tracing::info!(
                 platform,
                 who,
-                "connectors.{platform}.credential: questions without auth_header use the login of the house"
+                "connectors.{platform}.credential: questions without auth_header use the shared login"
             );
         }
     }
-    let login = |platform: &Platform| (platform.name().to_owned(), platform.house_login().clone());
+    let login = |platform: &Platform| (platform.name().to_owned(), platform.shared_login().clone());
     platforms.iter().map(login).collect()
 }
 

@@ -22,7 +22,7 @@ use crate::cache::{InvalidationLog, MemoryCache, RedisTier, SharedTier, TieredCa
 use crate::clients::Clients;
 use crate::clock;
 use crate::config::Config;
-use crate::connector::{ConnectorConfig, HouseLogin};
+use crate::connector::{ConnectorConfig, SharedLogin};
 use crate::domain::KeyMaker;
 use crate::lease::Leases;
 use crate::metrics::{Metrics, RedisRefusalLabels};
@@ -122,7 +122,7 @@ impl Fleet {
         &self,
         clients: Clients,
         tls: Option<Tls>,
-        logins: Vec<(String, HouseLogin)>,
+        logins: Vec<(String, SharedLogin)>,
     ) -> Reload {
         let (cache, admissions) = (self.cache.clone(), self.admissions.clone());
         Reload {

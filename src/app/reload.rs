@@ -9,7 +9,7 @@ use crate::admission::{AdmissionConfig, Admissions};
 use crate::cache::TieredCache;
 use crate::clients::Clients;
 use crate::config::{Changes, Config, Grpc};
-use crate::connector::HouseLogin;
+use crate::connector::SharedLogin;
 use crate::tls::{self, Tls};
 
 /// The rooms that apply new settings. Clones refer to the same daemon.
@@ -21,7 +21,7 @@ pub(crate) struct Reload {
     pub(super) admissions: Admissions,
     pub(super) budgets: Arc<Mutex<Budgets>>,
     /// By connector.
-    pub(super) logins: Vec<(String, HouseLogin)>,
+    pub(super) logins: Vec<(String, SharedLogin)>,
 }
 
 impl std::fmt::Debug for Reload {
@@ -37,7 +37,7 @@ impl Reload {
     }
 
     /// Applies the settings that can change at run time: clients and certificates as given in
-    /// `grpc`, ages, quotas, and the logins of the house. All others stay as at the start. `changes`
+    /// `grpc`, ages, quotas, and the shared logins. All others stay as at the start. `changes`
     /// are the differences to the settings at the start. Returns whether certificates were exchanged.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Reload {
             if !changes.holds_login(name) {
                 let mut connectors = config.connectors.iter();
                 let connector = connectors.find(|connector| connector.name == *name);
-                login.set(connector.and_then(|connector| connector.house_login.clone()));
+                login.set(connector.and_then(|connector| connector.shared_login.clone()));
             }
         }
     }

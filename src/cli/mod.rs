@@ -65,7 +65,7 @@ enum Command {
     /// only platform is "example", the built-in Example CRM (credential "Bearer demo").
     ///
     /// SIGTERM or ctrl-c stops it in order; a second signal stops it at once. SIGHUP reads --config
-    /// again: clients, certificates, quotas, ages, logins of the house, log.level and log.lookups
+    /// again: clients, certificates, quotas, ages, shared logins, log.level and log.lookups
     /// change at run time. The log lists the changes that wait for a restart.
     Serve {
         /// The settings, a TOML file. deploy/config.example.toml documents every key. Variables

@@ -48,12 +48,12 @@ pub(crate) enum Forbidden {
     /// The account is not on its list.
     #[error("user.account_id is not one that this client may ask for")]
     Account,
-    /// The login of the house, from another machine.
+    /// The shared login, from another machine.
     #[error(
         "auth_header is required: without grpc.tokens, connectors.NAME.credential is for clients on the daemon's \
          machine"
     )]
-    HouseLogin,
+    SharedLogin,
     /// A credential of the settings, or an invalidation, by a name that is not this machine's.
     #[error(
         "the daemon is addressed by a name that is neither localhost, 127.0.0.1, [::1] nor in grpc.hostnames; without \
@@ -68,7 +68,7 @@ impl Forbidden {
         match self {
             Self::Platform => "platform",
             Self::Account => "account",
-            Self::HouseLogin => "house login",
+            Self::SharedLogin => "shared login",
             Self::Hostname => "hostname",
         }
     }

@@ -1,4 +1,4 @@
-//! Whether a request may use credentials that the daemon itself has: the login of the house, and
+//! Whether a request may use credentials that the daemon itself has: the shared login, and
 //! those that connectors make from the settings. And whether it may invalidate answers.
 //!
 //! Listed clients may. If no clients are listed, clients on this machine may, if nobody else can
@@ -14,7 +14,7 @@ use super::peer::Peer;
 
 /// Whether a request may use the daemon's own credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum HouseAccess {
+pub(crate) enum LoginAccess {
     /// Its client is listed, or on this machine.
     Granted,
     /// It is on this machine, but addresses the daemon by a name that may be anybody's.
@@ -49,16 +49,16 @@ impl LocalClients {
         &self,
         peer: Option<&Peer>,
         named: impl IntoIterator<Item = &'a [u8]>,
-    ) -> HouseAccess {
+    ) -> LoginAccess {
         let is_here = peer.is_some_and(|peer| peer.origin().is_loopback());
         if !self.is_loopback || !is_here {
-            return HouseAccess::Elsewhere;
+            return LoginAccess::Elsewhere;
         }
         let mut named = named.into_iter().peekable();
         if named.peek().is_some() && named.all(|authority| self.is_here(authority)) {
-            HouseAccess::Granted
+            LoginAccess::Granted
         } else {
-            HouseAccess::OddName
+            LoginAccess::OddName
         }
     }
 
@@ -111,7 +111,7 @@ mod tests {
     use super::super::origin::Origin;
     use super::*;
 
-    fn access(local: &LocalClients, from: &str, named: &[&str]) -> HouseAccess {
+    fn access(local: &LocalClients, from: &str, named: &[&str]) -> LoginAccess {
         let from: IpAddr = from.parse().unwrap();
         let peer = Peer::new(Arc::new(Origin::new(from, 1, crate::clock::now())));
         local.access(Some(&peer), named.iter().map(|name| name.as_bytes()))
@@ -157,9 +157,9 @@ mod tests {
             (false, &["evil.example", "localhost"]),
         ] {
             let expected = if granted {
-                HouseAccess::Granted
+                LoginAccess::Granted
             } else {
-                HouseAccess::OddName
+                LoginAccess::OddName
             };
             assert_eq!(
                 access(&local(true), "127.0.0.1", named),
@@ -169,21 +169,21 @@ mod tests {
         }
         assert_eq!(
             local(true).access(None, [&b"localhost"[..]]),
-            HouseAccess::Elsewhere
+            LoginAccess::Elsewhere
         );
     }
 
     #[test]
     fn others_than_this_machine_may_not_whatever_they_write() {
         for (is_loopback, from, expected) in [
-            (true, "127.0.0.1", HouseAccess::Granted),
-            (true, "127.8.8.8", HouseAccess::Granted),
-            (true, "::1", HouseAccess::Granted),
-            (true, "::ffff:127.0.0.1", HouseAccess::Granted),
-            (true, "10.0.0.1", HouseAccess::Elsewhere),
-            (true, "::2", HouseAccess::Elsewhere),
-            (false, "127.0.0.1", HouseAccess::Elsewhere),
-            (false, "10.0.0.1", HouseAccess::Elsewhere),
+            (true, "127.0.0.1", LoginAccess::Granted),
+            (true, "127.8.8.8", LoginAccess::Granted),
+            (true, "::1", LoginAccess::Granted),
+            (true, "::ffff:127.0.0.1", LoginAccess::Granted),
+            (true, "10.0.0.1", LoginAccess::Elsewhere),
+            (true, "::2", LoginAccess::Elsewhere),
+            (false, "127.0.0.1", LoginAccess::Elsewhere),
+            (false, "10.0.0.1", LoginAccess::Elsewhere),
         ] {
             assert_eq!(
                 access(&local(is_loopback), from, &["localhost"]),

@@ -25,7 +25,7 @@ mod token;
 
 pub(crate) use client::{CallPlace, Client, Excess, Forbidden};
 pub(crate) use fair::{FairPlace, FairPlaces, LINGERING};
-pub(crate) use local::{Hostname, HouseAccess, LocalClients};
+pub(crate) use local::{Hostname, LocalClients, LoginAccess};
 pub(crate) use origin::{Busy, Origin, PeerNetwork};
 pub(crate) use page::from_a_page;
 pub(crate) use peer::Peer;

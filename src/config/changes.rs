@@ -20,7 +20,7 @@ const TAKEN_UP: [&str; 10] = [
     LOGIN,
 ];
 
-/// A login of the house is one setting, whatever of it differs.
+/// A shared login is one setting, whatever of it differs.
 const LOGIN: &str = "connectors.*.credential";
 
 /// The settings that differ, by their paths.
@@ -69,7 +69,7 @@ impl Effective {
         paths
     }
 
-    /// Settings that look the same in `new` and have other content, and logins of the house that
+    /// Settings that look the same in `new` and have other content, and shared logins that
     /// were removed together with their connector.
     fn other_contents(&self, new: &Self) -> impl Iterator<Item = Vec<String>> {
         self.contents.iter().filter_map(|(path, before)| {
@@ -80,11 +80,11 @@ impl Effective {
         })
     }
 
-    /// Returns whether the connector in this path has a login of the house.
+    /// Returns whether the connector in this path has a shared login.
     fn has_login(&self, path: &[String]) -> bool {
         let mut connectors = self.config.connectors.iter();
         let connector = connectors.find(|connector| path.get(1) == Some(&connector.name));
-        connector.is_some_and(|connector| connector.house_login.is_some())
+        connector.is_some_and(|connector| connector.shared_login.is_some())
     }
 
     /// The effective settings, which this program has written.
@@ -105,7 +105,7 @@ fn names(paths: impl IntoIterator<Item = Vec<String>>) -> impl Iterator<Item = S
     paths.into_iter().map(|path| path.join("."))
 }
 
-/// The parts of a path. A login of the house is one setting.
+/// The parts of a path. A shared login is one setting.
 fn parts(path: &str) -> Vec<String> {
     let mut parts: Vec<String> = path.split('.').map(str::to_owned).collect();
     if is_within(&parts, LOGIN) {

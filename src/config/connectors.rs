@@ -7,10 +7,10 @@ use secrecy::SecretString;
 use url::{Host, Url};
 
 use super::files::spec_file;
-use super::house_login::{check_house_login, house_login};
 use super::quotas::{QUOTA, quotas};
 use super::secret::{SECRET, secret};
 use super::section::Section;
+use super::shared_login::{check_shared_login, shared_login};
 use crate::connector::{
     BaseForm, Connector, ConnectorConfig, HostPattern, IdentitySource, Secrets, SpecFault,
     SpecKind, built_in, embedded, kinds, read_spec, secret_names,
@@ -34,7 +34,7 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
     let allowed_hosts = allowed_hosts(&profile.hosts, section);
     let create_option = section.switch("create_option", true);
     let identity = identity(section);
-    let house_login = house_login(section);
+    let shared_login = shared_login(section);
     let regions = regions(section);
     let quotas = section.nested_as("quota", QUOTA, |section| quotas(profile.quotas, section));
     let are_sound = section.is_sound("base_url") && section.is_sound("allowed_hosts");
@@ -48,12 +48,12 @@ pub(super) fn connector(name: &str, section: &mut Section<'_>) -> Option<Connect
         allowed_hosts,
         create_option,
         identity,
-        house_login,
+        shared_login,
         regions,
         quotas: quotas?,
     };
     if are_sound {
-        check_house_login(&config, section);
+        check_shared_login(&config, section);
     }
     Some(config)
 }

@@ -109,7 +109,7 @@ impl Grpc {
         }
     }
 
-    /// Returns whether any client may use the login of the house.
+    /// Returns whether any client may use the shared login.
     pub(super) fn has_house_clients(&self) -> bool {
         !self.is_exposed() || !self.clients.is_empty()
     }

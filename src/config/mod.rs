@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::connector::{CallLimits, ConnectorConfig};
 use crate::domain::AgePolicy;
-use crate::domain::phone::HouseWords;
+use crate::domain::phone::WithheldWords;
 use crate::telemetry::{self, LogFormat};
 use crate::tls::Tls;
 use crate::{cache, redis_link, resolver, trace};
@@ -19,20 +19,20 @@ mod connectors;
 mod environment;
 mod files;
 mod grpc;
-mod house_login;
 mod quotas;
 mod redis;
 pub(crate) mod reference;
 mod secret;
 mod section;
 mod sections;
+mod shared_login;
 
 pub(crate) use changes::Changes;
 pub(crate) use environment::environment;
 pub(crate) use grpc::Grpc;
-use house_login::check_borrowers;
 pub(crate) use section::Fault;
 use section::{Contents, Section, SettingsReader};
+use shared_login::check_borrowers;
 
 /// Running loads per running call: clients that leave before their answers arrive must not
 /// accumulate loads without a limit.
@@ -69,7 +69,7 @@ pub struct Config {
     /// The rest of section `lookup`.
     pub(crate) limits: CallLimits,
     /// `lookup.withheld`: an installation's own texts for "no number".
-    pub(crate) withheld: HouseWords,
+    pub(crate) withheld: WithheldWords,
     /// Sections `connectors.NAME`.
     pub connectors: Vec<ConnectorConfig>,
 }

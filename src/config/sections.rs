@@ -8,7 +8,7 @@ use super::connectors::{is_place, url};
 use super::section::Section;
 use super::{Log, Ops, longer_than_zero};
 use crate::connector::CallLimits;
-use crate::domain::phone::{HouseWord, HouseWords};
+use crate::domain::phone::{WithheldWord, WithheldWords};
 use crate::domain::{AgePolicy, Ages};
 use crate::telemetry::LogFormat;
 use crate::{cache, resolver, trace};
@@ -69,7 +69,7 @@ fn ages(section: &mut Section<'_>, fresh: &str, stale: &str) -> Ages {
 pub(super) fn lookup(
     section: &mut Section<'_>,
     (max_loads, max_jobs): (usize, usize),
-) -> (resolver::ResolverConfig, CallLimits, HouseWords) {
+) -> (resolver::ResolverConfig, CallLimits, WithheldWords) {
     let timeout = section.duration("timeout", "15s");
     longer_than_zero(section, "timeout", timeout);
     let resolver = resolver::ResolverConfig {
@@ -80,7 +80,7 @@ pub(super) fn lookup(
         max_jobs,
         is_one_connector: false,
     };
-    let withheld = section.list::<HouseWord>("withheld", &[]).into();
+    let withheld = section.list::<WithheldWord>("withheld", &[]).into();
     (resolver, call_limits(section), withheld)
 }
 

@@ -12,11 +12,11 @@ use super::base::BaseForm;
 use super::credential::CredentialSource;
 use super::crm_client::CrmClient;
 use super::hosts::HostError;
-use super::house_login::HouseLogin;
 use super::log_throttle::LogThrottle;
 use super::profile::Profile;
 use super::session::CrmSession;
 use super::settings::{ConnectorConfig, IdentitySource};
+use super::shared_login::SharedLogin;
 use crate::budget::{CallKind, Scope, Scopes};
 use crate::domain::user::AdditionalInfo;
 use crate::domain::{
@@ -32,7 +32,7 @@ pub(crate) struct Platform {
     config: ConnectorConfig,
     pub(super) client: CrmClient,
     keys: KeyMaker,
-    house_login: HouseLogin,
+    shared_login: SharedLogin,
 }
 
 impl Platform {
@@ -41,7 +41,7 @@ impl Platform {
     #[must_use]
     pub(crate) fn new(config: ConnectorConfig, client: CrmClient, keys: KeyMaker) -> Self {
         Self {
-            house_login: HouseLogin::new(config.house_login.clone()),
+            shared_login: SharedLogin::new(config.shared_login.clone()),
             config,
             client,
             keys,
@@ -54,13 +54,13 @@ impl Platform {
         &self.config.name
     }
 
-    /// The login of the house, to change it.
+    /// The shared login, to change it.
     #[must_use]
-    pub(crate) fn house_login(&self) -> &HouseLogin {
-        &self.house_login
+    pub(crate) fn shared_login(&self) -> &SharedLogin {
+        &self.shared_login
     }
 
-    /// The credential of a question without one: the login of the house, or nothing if the CRM
+    /// The credential of a question without one: the shared login, or nothing if the CRM
     /// needs no header of the caller. `None` if the caller has to send a credential.
     #[must_use]
     pub(crate) fn lent_credential(&self) -> Option<AuthHeader> {
@@ -68,7 +68,7 @@ impl Platform {
             return Some(AuthHeader::none());
         }
         let is_bound = self.config.names_every_host();
-        is_bound.then(|| self.house_login.copied()).flatten()
+        is_bound.then(|| self.shared_login.copied()).flatten()
     }
 
     /// Whether a request needs no credential of its own. What else it sends may be guessed, such

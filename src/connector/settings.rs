@@ -24,8 +24,8 @@ pub struct ConnectorConfig {
     pub create_option: bool,
     /// Who decides whose a credential is.
     pub(crate) identity: IdentitySource,
-    /// The login of the house, for questions without a credential.
-    pub(crate) house_login: Option<Arc<AuthHeader>>,
+    /// The shared login, for questions without a credential.
+    pub(crate) shared_login: Option<Arc<AuthHeader>>,
     /// The regions for stored spellings without a calling code. If empty, the user's region is
     /// used.
     pub regions: Vec<Region>,

@@ -172,7 +172,7 @@ fn platform(connector: &Arc<PostConnector>, base_url: Option<Url>) -> Platform {
         allowed_hosts: profile.hosts.clone(),
         create_option: false,
         identity: IdentitySource::Crm,
-        house_login: None,
+        shared_login: None,
         regions: Vec::new(),
         quotas: profile.quotas,
     };

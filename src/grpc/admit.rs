@@ -51,8 +51,8 @@ impl CallGate {
         if let Some(client) = client {
             request.extensions_mut().insert(client);
         } else {
-            let house = self.house_access(request);
-            request.extensions_mut().insert(house);
+            let access = self.login_access(request);
+            request.extensions_mut().insert(access);
         }
         self.limits().check_room(kind(request))?;
         Ok(place)

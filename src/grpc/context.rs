@@ -7,7 +7,7 @@ use http::HeaderMap;
 use tonic::Extensions;
 
 use crate::api::{ContactApi, RequestContext};
-use crate::clients::{Client, HouseAccess};
+use crate::clients::{Client, LoginAccess};
 use crate::trace::Span;
 
 /// The span of a request.
@@ -18,11 +18,11 @@ pub(super) fn span(api: &ContactApi, method: &'static str, headers: &HeaderMap) 
 /// What is known of a request besides its message.
 pub(super) fn context(headers: &HeaderMap, extensions: &Extensions, span: Span) -> RequestContext {
     let client = extensions.get::<Arc<Client>>().cloned();
-    let house = match client {
-        Some(_) => HouseAccess::Granted,
+    let access = match client {
+        Some(_) => LoginAccess::Granted,
         None => extensions.get().copied().unwrap_or_default(),
     };
-    RequestContext::new(client, house, timeout(headers), span)
+    RequestContext::new(client, access, timeout(headers), span)
 }
 
 /// How long the client waits (`grpc-timeout`). tonic would then end the call as CANCELLED.

@@ -12,7 +12,7 @@ use tonic::body::Body;
 
 use super::health::HealthPlaces;
 use crate::api::{ApiError, ClientLimits, RequestKind};
-use crate::clients::{Client, HouseAccess, Origin, Peer, from_a_page};
+use crate::clients::{Client, LoginAccess, Origin, Peer, from_a_page};
 
 /// Reflection streams of all connections together. Reflection is for people who explore the
 /// service; one stream takes 30 KiB.
@@ -77,12 +77,12 @@ impl CallGate {
     }
 
     /// Returns whether a client that is not listed may use the daemon's own credentials.
-    pub(super) fn house_access<B>(&self, request: &Request<B>) -> HouseAccess {
+    pub(super) fn login_access<B>(&self, request: &Request<B>) -> LoginAccess {
         let hosts = request.headers().get_all(header::HOST).iter();
         let authority = request.uri().authority();
         let named = hosts.map(header::HeaderValue::as_bytes);
         let named = named.chain(authority.map(|name| name.as_str().as_bytes()));
-        self.0.limits.house_access(None, peer(request), named)
+        self.0.limits.login_access(None, peer(request), named)
     }
 
     /// Counts the refusal of a call that is not a look-up.

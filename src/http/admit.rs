@@ -12,14 +12,14 @@ use super::{HttpFront, RequestBody};
 use crate::api::{
     ApiError, Overload, RequestContext, RequestKind, RequestPlaces, enter, until_sent_away,
 };
-use crate::clients::{Client, HouseAccess, Peer};
+use crate::clients::{Client, LoginAccess, Peer};
 use crate::clock::{self, Instant};
 use crate::trace::Span;
 
 /// A complete request with its places.
 pub(super) struct Admitted {
     client: Option<Arc<Client>>,
-    house: HouseAccess,
+    access: LoginAccess,
     since: Instant,
     pub(super) body: Bytes,
     pub(super) places: RequestPlaces,
@@ -33,7 +33,7 @@ impl Admitted {
     }
 
     pub(super) fn context(&self, timeout: Option<Duration>, span: Span) -> RequestContext {
-        RequestContext::new(self.client.clone(), self.house, self.left(timeout), span)
+        RequestContext::new(self.client.clone(), self.access, self.left(timeout), span)
     }
 }
 
@@ -56,7 +56,7 @@ impl HttpFront {
         let client = limits
             .identify(token.map(header::HeaderValue::as_bytes), peer)
             .map_err(counted)?;
-        let house = limits.house_access(client.as_deref(), peer, named(parts));
+        let access = limits.login_access(client.as_deref(), peer, named(parts));
         let place = enter(client.as_deref()).map_err(counted)?;
         limits.check_room(kind).map_err(counted)?;
         let body = match arrival::whole(body, kind.max_bytes(), || limits.pend(peer)).await {
@@ -72,7 +72,7 @@ impl HttpFront {
         let places = limits.take(kind, place, peer).map_err(counted)?;
         Ok(Admitted {
             client,
-            house,
+            access,
             since,
             body,
             places,

@@ -219,7 +219,7 @@ async fn identity(asker: &Asker, seat: &mut Seat<NamedCredential>) -> Identity {
 }
 
 /// Counts the session's calls for `identity`. Pauses and quota hints from replies apply at once. If
-/// the CRM has not said whose the credential is, the calls stay with the owner they count for
+/// the CRM has not said whose credential it is, the calls stay with the owner they count for
 /// already.
 fn belongs_to(
     asker: &Asker,

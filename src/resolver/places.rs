@@ -59,7 +59,7 @@ impl Resolver {
         self.places.loads.enter(self.claim(asker, identity, lane))
     }
 
-    /// A place for asking whose the credential is.
+    /// A place for asking whose credential it is.
     pub(super) fn whoami_place(&self, asker: &Asker, lane: Lane) -> Option<Share> {
         let identity = self.known_identity(asker);
         self.places

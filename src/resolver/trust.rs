@@ -13,12 +13,12 @@ use crate::connector::IdentitySource;
 use crate::domain::{Freshness, Identity, Lane, LookupError};
 use crate::urgency::Urgency;
 
-/// How long before the search the CRM is asked whose the credential is, if an answer may be stored.
+/// How long before the search the CRM is asked whose credential it is, if an answer may be stored.
 const HEAD_START: Duration = Duration::from_millis(150);
 
 impl Resolver {
     /// A look-up under an unknown credential. If anything is stored for the number, for any owner,
-    /// the CRM is first asked whose the credential is: the answer may make the search unnecessary.
+    /// the CRM is first asked whose credential it is: the answer may make the search unnecessary.
     /// Otherwise both start together.
     pub(super) async fn identify(
         &self,
@@ -144,7 +144,7 @@ impl Resolver {
         credential.due || (is_unsaid && self.may_ask_who(asker))
     }
 
-    /// After a hit: renews trust that ends soon, and asks again whose the credential is if the CRM
+    /// After a hit: renews trust that ends soon, and asks again whose credential it is if the CRM
     /// has not said it.
     pub(super) fn keep_trust(&self, question: &Question, credential: &Credential) {
         let (asker, identity) = (question.asker(), credential.identity);

@@ -25,12 +25,12 @@ pub(super) struct NamedCredential {
 }
 
 impl Resolver {
-    /// Returns whether the CRM can be asked now whose the credential is.
+    /// Returns whether the CRM can be asked now whose credential it is.
     pub(super) fn may_ask_who(&self, asker: &Asker) -> bool {
         asker.platform().profile().names_users && self.deps.admissions.may_ask_who(asker.auth_tag())
     }
 
-    /// Whose the credential is, as the CRM says. It is verified then.
+    /// Whose credential it is, as the CRM says. It is verified then.
     pub(super) async fn who(
         &self,
         asker: &Arc<Asker>,
@@ -60,7 +60,7 @@ impl Resolver {
         Ok(identity)
     }
 
-    /// A seat on the flight that asks the CRM whose the credential is. Many look-ups under one
+    /// A seat on the flight that asks the CRM whose credential it is. Many look-ups under one
     /// credential share it.
     pub(super) fn ask_who(
         &self,
@@ -127,7 +127,7 @@ impl Resolver {
         }
     }
 
-    /// The CRM has not said whose the credential is. If it has `known` the credential before and
+    /// The CRM has not said whose credential it is. If it has `known` the credential before and
     /// refuses it now, the credential is revoked. Otherwise a search decides.
     async fn unnamed(
         &self,

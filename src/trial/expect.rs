@@ -39,7 +39,7 @@ pub(super) struct Expectations {
 #[serde(deny_unknown_fields)]
 pub(super) struct ExpectedLookUp {
     pub(super) number: String,
-    /// CRM calls, the question whose the credential is left out. If the look-up fails, the most.
+    /// CRM calls, the question whose credential it is left out. If the look-up fails, the most.
     pub(super) calls: Option<u32>,
     #[serde(default = "yes")]
     pub(super) complete: bool,
@@ -79,7 +79,7 @@ pub(super) struct ExpectedBatch {
     pub(super) calls: Option<u32>,
 }
 
-/// Whose the credential is. An empty user: the CRM does not say.
+/// Whose credential it is. An empty user: the CRM does not say.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExpectedIdentity {

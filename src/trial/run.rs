@@ -180,7 +180,7 @@ impl Trial {
         self.subject.connector.profile().names_users
     }
 
-    /// Asks whose the credential is.
+    /// Asks whose credential it is.
     ///
     /// # Errors
     /// If the caller cannot be used. A failure of the CRM is a result.
@@ -307,7 +307,7 @@ impl Trial {
             allowed_hosts: profile.hosts.clone(),
             create_option: false,
             identity: IdentitySource::Crm,
-            house_login: None,
+            shared_login: None,
             regions: Vec::new(),
             quotas: match self.other_end {
                 OtherEnd::Crm(_) => profile.quotas,

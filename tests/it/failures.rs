@@ -85,7 +85,7 @@ async fn each_failure_of_the_crm_has_its_status_reason_and_words() {
 #[tokio::test]
 async fn each_call_is_counted_once_by_its_status_or_as_an_error() {
     let crm = FakeCrm::with(vec![]).await;
-    // One call for each look-up: nobody asks whose the credential is.
+    // One call for each look-up: nobody asks whose credential it is.
     let connector = format!(
         "[connectors.example]\nkind = \"example\"\nidentity = \"caller\"\nbase_url = \"{}\"",
         crm.url()

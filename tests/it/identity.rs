@@ -210,7 +210,7 @@ async fn where_nothing_is_stored_both_questions_go_at_once_and_where_something_i
     let first = daemon.find(find().auth("Bearer alice.1")).await.unwrap();
     assert_eq!(names(&first), ["alice"]);
     let took = stopwatch.elapsed();
-    // Search and deals, and beside them whose the credential is.
+    // Search and deals, and beside them whose credential it is.
     assert!(took < slow * 5 / 2, "{took:?}");
 
     crm.becomes(tenants);

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::str::FromStr as _;
 use std::{env, fs};
 
-use contactd::domain::phone::{HouseWords, Party, Region, RemoteParty, parse_remote};
+use contactd::domain::phone::{Party, Region, RemoteParty, WithheldWords, parse_remote};
 use phonenumber::country;
 use phonenumber::metadata::DATABASE;
 use rlibphonenumber::Region as EngineRegion;
@@ -125,7 +125,7 @@ fn is_service_number(text: &str) -> bool {
 
 fn ours(text: &str, region: Option<EngineRegion>) -> Option<String> {
     let region = region.map(|region| Region::parse(&region.to_string()).unwrap());
-    match parse_remote(text, region, &HouseWords::default()) {
+    match parse_remote(text, region, &WithheldWords::default()) {
         Ok(RemoteParty::Party(Party::Number(number))) => Some(number.to_string()),
         _ => None,
     }

@@ -510,7 +510,7 @@ async fn a_quota_slower_than_the_time_of_a_look_up_fails_no_number() {
     );
     let daemon = TestDaemon::start(&toml).await;
     let finished = run(&daemon, batch(numbers(20))).await.finished.unwrap();
-    // Whose the credential is, a search for each, and deals for those who are found: a tenth of a
+    // Whose credential it is, a search for each, and deals for those who are found: a tenth of a
     // second apart.
     assert_eq!(
         (
@@ -561,7 +561,7 @@ async fn calls_of_numbers_that_fail_are_counted_too() {
     assert_eq!(
         (finished.failed, finished.crm_requests),
         (5, 1 + 5),
-        "whose the credential is, then each number"
+        "whose credential it is, then each number"
     );
 }
 

@@ -257,7 +257,7 @@ async fn another_quota_holds_for_calls_that_wait_already() {
         );
         settings(&crm, "[lookup]\ntimeout = \"120s\"\n", &quota)
     };
-    // A search and the question whose the credential is use it up, and the next call would come
+    // A search and the question whose credential it is use it up, and the next call would come
     // after half a minute.
     let program = Program::start(&quota(2, "60s")).await;
     let client = client(&program).await;

@@ -132,7 +132,7 @@ impl<'a> TryRun<'a> {
         Ok(all)
     }
 
-    /// Asks the CRM whose the credential is, if the connector can and requests are sent. Prints
+    /// Asks the CRM whose credential it is, if the connector can and requests are sent. Prints
     /// what is known, and no id. Returns whether nothing failed.
     async fn whoami(&self) -> Result<bool, Failure> {
         if !self.args.send || !self.trial.names_users() {

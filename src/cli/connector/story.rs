@@ -128,7 +128,7 @@ fn answer(look_up: &LookUp) -> String {
     text
 }
 
-/// What is known about whose the credential is, without an id.
+/// What is known about whose credential it is, without an id.
 pub(super) fn whoami(who: &Result<Option<WhoAmI>, LookupError>) -> String {
     match who {
         Ok(Some(who)) => {

@@ -59,7 +59,7 @@ pub(super) async fn run(args: DemoArgs, lines: &LogLines) -> Result<ExitCode, Fa
     let client = connect(grpc).await?;
     tour::run(client.clone(), &crm.data().samples()).await?;
     show(format_args!(
-        "\nThe Example CRM got {} requests. One of them asked whose the credential is.\n\n",
+        "\nThe Example CRM got {} requests. One of them asked whose credential it is.\n\n",
         crm.requests()
     ))?;
     batch::run(client, &crm, args.rate_limit).await?;

@@ -222,7 +222,7 @@ pub(super) const SETTINGS: [Setting; 54] = [
         "connectors.NAME.credential",
         "none",
         "`{ file = \"…\" }` or `{ env = \"…\" }`: the `Authorization` header that requests without `auth_header` use, \
-         such as `Bearer` and a token: [one login for the house](SECURITY.md#one-login-for-the-house)",
+         such as `Bearer` and a token: [one shared login](SECURITY.md#one-shared-login)",
     ),
     in_words(
         "connectors.NAME.base_url",

@@ -129,7 +129,7 @@ impl Connector for FileConnector {
 }
 
 impl WhoAmIRequest {
-    /// Whose the credential is, if the reply says so.
+    /// Whose credential it is, if the reply says so.
     fn identity(&self, reply: &Value) -> Option<WhoAmI> {
         let account = self.account.as_ref().map(|path| only_id(path, reply));
         // Without the account that the file names, ids of two accounts could be equal.

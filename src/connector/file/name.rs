@@ -52,7 +52,7 @@ pub(super) enum Site<'a> {
     Search(&'a [String]),
     /// A request for details; the names of `before`.
     Details(&'a [String]),
-    /// A request that asks whose the credential is.
+    /// A request that asks whose credential it is.
     WhoAmI,
     /// A field of a record, or of a choice.
     Record,

@@ -300,7 +300,7 @@ pub(super) struct DropRule {
     pub(super) unless_setting: Option<String>,
 }
 
-/// The request that asks whose the credential is.
+/// The request that asks whose credential it is.
 #[derive(Debug, Clone)]
 pub(super) struct WhoAmIRequest {
     pub(super) request: RequestPlan,

@@ -65,7 +65,7 @@ fn platform(connector: &Arc<FileConnector>) -> Platform {
         allowed_hosts: Vec::new(),
         create_option: false,
         identity: IdentitySource::Crm,
-        house_login: None,
+        shared_login: None,
         regions: Vec::new(),
         quotas: connector.profile().quotas,
     };

@@ -29,8 +29,8 @@ pub(crate) use remote::extension_asked;
 pub use remote::parse_remote;
 pub(crate) use stored::Match;
 pub use stored::{Certainty, Sought};
-pub(crate) use words::HouseWord;
-pub use words::HouseWords;
+pub(crate) use words::WithheldWord;
+pub use words::WithheldWords;
 
 /// Longest text that is parsed as a number, in bytes. A tel: URI with parameters fits.
 const MAX_SPELLING: usize = 256;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::fold::fold;
 use super::scan::pieces;
-use super::words::{HouseWords, KEYPAD, is_keypad_word, says_withheld};
+use super::words::{KEYPAD, WithheldWords, is_keypad_word, says_withheld};
 use super::{
     E164, Extension, MAX_SPELLING, NumberError, PHONE_NUMBER_UTIL, Party, Region, RemoteParty,
     has_plus,
@@ -24,7 +24,7 @@ use super::{
 pub fn parse_remote(
     text: &str,
     region: Option<Region>,
-    words: &HouseWords,
+    words: &WithheldWords,
 ) -> Result<RemoteParty, NumberError> {
     // Nearly every call takes this path: there is no need to look for words.
     if let Some(number) = E164::north_american(text)
@@ -80,7 +80,7 @@ impl<'a> Sent<'a> {
         }
     }
 
-    fn is_withheld(&self, words: &HouseWords) -> bool {
+    fn is_withheld(&self, words: &WithheldWords) -> bool {
         let user = strip_scheme(&self.user, "tel:").unwrap_or(&self.user);
         let digits = || user.bytes().filter(u8::is_ascii_digit);
         let count = digits().count();

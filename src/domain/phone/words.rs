@@ -120,18 +120,18 @@ pub(super) const KEYPAD: [&str; 7] = [
 
 /// An installation's own text for "no number", normalized for comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HouseWord(String);
+pub(crate) struct WithheldWord(String);
 
 /// The words of `lookup.withheld`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HouseWords(Vec<HouseWord>);
+pub struct WithheldWords(Vec<WithheldWord>);
 
 /// A word without a letter or digit would match everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must have a letter or a digit, and at most 256 bytes")]
 pub(crate) struct NotAWord;
 
-impl FromStr for HouseWord {
+impl FromStr for WithheldWord {
     type Err = NotAWord;
 
     fn from_str(text: &str) -> Result<Self, NotAWord> {
@@ -144,23 +144,23 @@ impl FromStr for HouseWord {
     }
 }
 
-impl fmt::Display for HouseWord {
+impl fmt::Display for WithheldWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl From<Vec<HouseWord>> for HouseWords {
-    fn from(words: Vec<HouseWord>) -> Self {
+impl From<Vec<WithheldWord>> for WithheldWords {
+    fn from(words: Vec<WithheldWord>) -> Self {
         Self(words)
     }
 }
 
-impl HouseWords {
+impl WithheldWords {
     pub(super) fn contain(&self, text: &str) -> bool {
         !self.0.is_empty() && {
             let word = comparable(text);
-            self.0.iter().any(|HouseWord(known)| *known == word)
+            self.0.iter().any(|WithheldWord(known)| *known == word)
         }
     }
 }

@@ -103,7 +103,7 @@ async fn the_identity_that_a_trunk_asserts_shows_the_name_too() {
 async fn with_a_login_of_the_house_the_proxy_holds_no_credential() {
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+15125373573")]).await;
     let login = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(login.path(), "Bearer house").unwrap();
+    std::fs::write(login.path(), "Bearer shared").unwrap();
     let credential = format!("credential = {{ file = {:?} }}", login.path());
     let url = crm.url();
     let daemon = TestDaemon::start(&format!(
@@ -118,7 +118,7 @@ async fn with_a_login_of_the_house_the_proxy_holds_no_credential() {
         .seen()
         .into_iter()
         .map(|seen| seen.authorization.unwrap());
-    assert!(logins.all(|login| login == "Bearer house"));
+    assert!(logins.all(|login| login == "Bearer shared"));
 }
 
 #[tokio::test]

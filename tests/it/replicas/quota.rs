@@ -96,7 +96,7 @@ async fn a_flood_on_three_replicas_stays_within_the_quota_of_one() {
     assert_eq!(
         counting.calls.lock().len(),
         CALLS + 3,
-        "and each replica has asked whose the credential is"
+        "and each replica has asked whose credential it is"
     );
     assert!(
         counting.busiest_second() <= RATE,

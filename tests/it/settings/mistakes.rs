@@ -518,27 +518,27 @@ fn a_value_of_another_form_is_answered_with_the_form_and_never_with_the_value() 
     let url = "write http:// or https:// before it";
     for (text, path, words) in [
         (
-            crm("secrets.api_key = \"house-secret\""),
+            crm("secrets.api_key = \"shared-secret\""),
             "connectors.a.secrets.api_key",
             secret,
         ),
         (
-            crm("secrets.api_key = { env = \"house-secret\" }"),
+            crm("secrets.api_key = { env = \"shared-secret\" }"),
             "connectors.a.secrets.api_key.env",
             "names a variable that is not set",
         ),
         (
-            crm("secrets.api_key = { file = \"house-secret\" }"),
+            crm("secrets.api_key = { file = \"shared-secret\" }"),
             "connectors.a.secrets.api_key.file",
             "cannot be read",
         ),
         (
-            "[grpc]\ntokens = [{ name = \"a\", sha256 = \"house-secret\" }]".to_owned(),
+            "[grpc]\ntokens = [{ name = \"a\", sha256 = \"shared-secret\" }]".to_owned(),
             "grpc.tokens[0].sha256",
             "",
         ),
         (
-            "[grpc]\ntokens = [\"house-secret\"]".to_owned(),
+            "[grpc]\ntokens = [\"shared-secret\"]".to_owned(),
             "grpc.tokens[0]",
             "",
         ),
@@ -571,6 +571,6 @@ fn a_value_of_another_form_is_answered_with_the_form_and_never_with_the_value() 
             .find(|fault| fault.starts_with(&format!("{path}: ")))
             .unwrap_or_else(|| panic!("{text}{faults:#?}"));
         assert!(fault.contains(words), "{fault}");
-        assert!(!faults.concat().contains("house-secret"), "{faults:#?}");
+        assert!(!faults.concat().contains("shared-secret"), "{faults:#?}");
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Whether this is the question whose the credential is, of any CRM.
+    /// Whether this is the question whose credential it is, of any CRM.
     pub(crate) fn asks_who(&self) -> bool {
         ["/api/v1/me", "/v1/users/me", "/api/v4/users/who_am_i.json"]
             .iter()
@@ -279,7 +279,7 @@ impl FakeCrm {
     }
 }
 
-/// What a CRM of any kind says to the question whose the credential is: each is a user of its own.
+/// What a CRM of any kind says to the question whose credential it is: each is a user of its own.
 pub(crate) fn themselves(seen: &Seen) -> Reply {
     user_named(seen.authorization.as_deref().unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use contactd::pb::v1::Trigger;
 
 use super::*;
 
-/// How many calls of each kind a CRM has got: whose the credential is, searches, details.
+/// How many calls of each kind a CRM has got: whose credential it is, searches, details.
 type Calls = [usize; 3];
 
 /// A state in which a number is looked up, and what that costs.

@@ -1,9 +1,9 @@
 use super::*;
 use crate::clock::Stopwatch;
-use crate::domain::phone::HouseWord;
+use crate::domain::phone::WithheldWord;
 
 fn with_words(text: &str, region: &str, words: &[&str]) -> String {
-    let words: Vec<HouseWord> = words.iter().map(|word| word.parse().unwrap()).collect();
+    let words: Vec<WithheldWord> = words.iter().map(|word| word.parse().unwrap()).collect();
     match parse_remote(text, Region::parse(region), &words.into()) {
         Ok(RemoteParty::Party(party)) => party.to_string(),
         Ok(RemoteParty::Withheld) => "withheld".to_owned(),
@@ -161,7 +161,7 @@ fn a_house_has_words_of_its_own() {
     assert_eq!(with_words("+16505551234", "US", &words), "+16505551234");
     assert_eq!(dialled("kein anschluss", "US"), "NotANumber");
     for nothing in ["", " - "] {
-        assert!(nothing.parse::<HouseWord>().is_err());
+        assert!(nothing.parse::<WithheldWord>().is_err());
     }
 }
 
@@ -267,7 +267,7 @@ fn the_extension_asked_for_is_read_beside_the_number() {
 
 #[test]
 fn reading_a_number_costs_little() {
-    let words = HouseWords::default();
+    let words = WithheldWords::default();
     for text in [
         "+16505551234",
         "+49305551234",

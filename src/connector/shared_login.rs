@@ -1,4 +1,4 @@
-//! The login of the house: one credential for a CRM that questions without their own use.
+//! The shared login: one credential for a CRM that questions without their own use.
 //!
 //! It is sent only to hosts that the settings name. Of the names below a domain, which a caller may
 //! choose from, a stranger may own one.
@@ -12,15 +12,15 @@ use crate::domain::AuthHeader;
 
 /// The login of one connector, which may change at run time. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct HouseLogin(Arc<RwLock<Option<Arc<AuthHeader>>>>);
+pub(crate) struct SharedLogin(Arc<RwLock<Option<Arc<AuthHeader>>>>);
 
-impl fmt::Debug for HouseLogin {
+impl fmt::Debug for SharedLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HouseLogin([REDACTED])")
+        f.write_str("SharedLogin([REDACTED])")
     }
 }
 
-impl HouseLogin {
+impl SharedLogin {
     pub(super) fn new(login: Option<Arc<AuthHeader>>) -> Self {
         Self(Arc::new(RwLock::new(login)))
     }

@@ -1,4 +1,4 @@
-//! `connectors.NAME.credential`: the login of the house.
+//! `connectors.NAME.credential`: the shared login.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::domain::AuthHeader;
 const CREDENTIAL: &str = "credential";
 
 /// The login, if the section has one.
-pub(super) fn house_login(section: &mut Section<'_>) -> Option<Arc<AuthHeader>> {
+pub(super) fn shared_login(section: &mut Section<'_>) -> Option<Arc<AuthHeader>> {
     section
         .has_below(CREDENTIAL)
         .then(|| section.nested_as(CREDENTIAL, SECRET, header))
@@ -40,8 +40,8 @@ fn header(section: &mut Section<'_>) -> Option<Arc<AuthHeader>> {
 }
 
 /// Reports a login that would have no use, or would be sent to a host that a caller chooses.
-pub(super) fn check_house_login(config: &ConnectorConfig, section: &mut Section<'_>) {
-    if config.house_login.is_none() {
+pub(super) fn check_shared_login(config: &ConnectorConfig, section: &mut Section<'_>) {
+    if config.shared_login.is_none() {
         return;
     }
     if !config.connector.profile().reads_auth_header() {
@@ -74,7 +74,7 @@ pub(super) fn check_borrowers(
     for (name, connector) in connectors {
         let login = connector
             .as_ref()
-            .and_then(|config| config.house_login.as_ref());
+            .and_then(|config| config.shared_login.as_ref());
         if login.is_some() {
             reader.fault(
                 &format!("connectors.{name}.{CREDENTIAL}"),

@@ -1,4 +1,4 @@
-//! The login of the house: questions without a credential, who may ask them, and whose answers they
+//! The shared login: questions without a credential, who may ask them, and whose answers they
 //! get. What browsers can do with it is in `browsers`, the settings in `settings`.
 
 use contactd::pb::v1::prefetch_contacts_response::Event;
@@ -17,7 +17,7 @@ use crate::support::{FakeCrm, Reply, TestDaemon, contact, find};
 mod browsers;
 mod settings;
 
-const HOUSE: &str = "Bearer house-secret";
+const SHARED: &str = "Bearer shared-secret";
 
 /// A file with this content.
 fn file(content: &str) -> NamedTempFile {
@@ -36,15 +36,15 @@ fn settings_with(crm: &FakeCrm, file: &NamedTempFile, more: &str) -> String {
 }
 
 async fn daemon_with(crm: &FakeCrm, more: &str) -> TestDaemon {
-    let file = file(&format!("{HOUSE}\n"));
+    let file = file(&format!("{SHARED}\n"));
     TestDaemon::start(&settings_with(crm, &file, more)).await
 }
 
-/// A CRM in which the house sees Ada, and everybody else Bob.
+/// A CRM in which the shared login sees Ada, and everybody else Bob.
 async fn crm() -> FakeCrm {
     FakeCrm::start(|seen| {
-        let is_house = seen.authorization.as_deref() == Some(HOUSE);
-        let name = if is_house { "Ada" } else { "Bob" };
+        let is_shared = seen.authorization.as_deref() == Some(SHARED);
+        let name = if is_shared { "Ada" } else { "Bob" };
         crate::support::crm::example(seen, &[contact(1, name, NUMBER)])
     })
     .await
@@ -72,7 +72,7 @@ async fn a_question_without_a_credential_uses_the_login_of_the_house() {
     assert!(
         calls
             .iter()
-            .all(|call| call.authorization.as_deref() == Some(HOUSE))
+            .all(|call| call.authorization.as_deref() == Some(SHARED))
     );
 }
 
@@ -95,11 +95,11 @@ async fn the_answers_of_the_house_are_its_own() {
         ..find().auth("Bearer false")
     };
     assert_eq!(daemon.find(only).await.unwrap_err().code(), Code::NotFound);
-    // Neither of them has changed what the house has.
+    // Neither of them has changed what the shared login has.
     assert_eq!(names(&daemon.find(bare()).await.unwrap()), ["Ada"]);
     // By the rule for every credential: the CRM says that both are the same person.
     crm.becomes(|seen| match seen.asks_who() {
-        true => user_named(HOUSE),
+        true => user_named(SHARED),
         false => Reply::status(500),
     });
     let same = daemon.find(find().auth("Bearer colleague")).await.unwrap();

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::{HOUSE, bare, crm, daemon_with, file};
+use super::{SHARED, bare, crm, daemon_with, file};
 use crate::http::calls::{
     Answer, BOTH, FIND, INVALIDATE, PREFETCH, Port, Version, Wire, builder, envelope,
 };
@@ -20,7 +20,7 @@ fn question() -> Value {
     json!({ "user": { "id": "user-1", "platform": "example" }, "phoneNumber": NUMBER })
 }
 
-/// All requests that get an answer from the house's login.
+/// All requests that get an answer from the shared login.
 fn requests(port: &Port) -> Vec<reqwest::RequestBuilder> {
     let message: String =
         url::form_urlencoded::byte_serialize(question().to_string().as_bytes()).collect();
@@ -119,10 +119,10 @@ async fn a_name_that_was_made_to_resolve_to_this_machine_gets_nothing() {
         let own = http.get(NAME).header("x-crm-authorization", "Bearer own");
         assert_eq!(Answer::to(own).await.text(), "Bob");
     }
-    let house = crm.seen().into_iter();
+    let shared = crm.seen().into_iter();
     assert_eq!(
-        house
-            .filter(|call| call.authorization.as_deref() == Some(HOUSE))
+        shared
+            .filter(|call| call.authorization.as_deref() == Some(SHARED))
             .count(),
         0
     );

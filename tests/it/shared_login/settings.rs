@@ -4,7 +4,7 @@ use contactd::config;
 use contactd::grpc::client::ContactServiceClient;
 use tonic::Code;
 
-use super::{HOUSE, bare, crm, file, settings_with};
+use super::{SHARED, bare, crm, file, settings_with};
 use crate::support::daemon::{Changed as _, names};
 use crate::support::program::Program;
 use crate::support::{eventually, refresh};
@@ -22,7 +22,7 @@ fn faults(text: &str) -> Vec<String> {
 
 #[test]
 fn one_mistake_is_one_fault_at_its_path_and_shows_no_secret() {
-    let (sound, empty, lines) = (file(HOUSE), file(" \n"), file("Bearer a\nBearer b"));
+    let (sound, empty, lines) = (file(SHARED), file(" \n"), file("Bearer a\nBearer b"));
     let [sound, empty, lines] =
         [&sound, &empty, &lines].map(|file| file.path().display().to_string());
     let with = |setting: &str| format!("{EXAMPLE}credential = {setting}\n");
@@ -31,13 +31,13 @@ fn one_mistake_is_one_fault_at_its_path_and_shows_no_secret() {
          secrets.client_id = {{ file = \"{sound}\" }}\nsecrets.client_secret = {{ file = \"{sound}\" }}\n\
          secrets.api_key = {{ file = \"{sound}\" }}\n"
     );
-    let house = format!("credential = {{ file = \"{sound}\" }}\n");
+    let shared = format!("credential = {{ file = \"{sound}\" }}\n");
     let exposed = "[grpc]\nlisten = \"0.0.0.0:50051\"\ninsecure = true\n";
     let path = "connectors.a.credential";
     for (text, path, words) in [
         (with("{}"), format!("{path}.file"), "is required"),
         (
-            with("\"Bearer house-secret\""),
+            with("\"Bearer shared-secret\""),
             path.to_owned(),
             "must be { file = \"/path\" } or { env = \"NAME\" }",
         ),
@@ -77,12 +77,12 @@ fn one_mistake_is_one_fault_at_its_path_and_shows_no_secret() {
             "file (required)",
         ),
         (
-            format!("{PIPEDRIVE}{house}"),
+            format!("{PIPEDRIVE}{shared}"),
             path.to_owned(),
             "host that a client names",
         ),
         (
-            format!("{exposed}{EXAMPLE}{house}"),
+            format!("{exposed}{EXAMPLE}{shared}"),
             path.to_owned(),
             "grpc.tokens",
         ),
@@ -97,12 +97,12 @@ fn one_mistake_is_one_fault_at_its_path_and_shows_no_secret() {
         assert_eq!(faults.len(), 1, "{text}{faults:#?}");
         assert!(faults[0].starts_with(&format!("{path}: ")), "{faults:?}");
         assert!(faults[0].contains(words), "{faults:?}");
-        assert!(!faults[0].contains("house-secret") && !faults[0].contains("Bearer b"));
+        assert!(!faults[0].contains("shared-secret") && !faults[0].contains("Bearer b"));
     }
     // One fault elsewhere is not two.
     let short =
         "[grpc]\nlisten = \"0.0.0.0:1\"\ntokens = [{ name = \"pbx\", sha256 = \"short\" }]\n";
-    let faults = faults(&format!("{short}{EXAMPLE}{house}"));
+    let faults = faults(&format!("{short}{EXAMPLE}{shared}"));
     assert!(
         faults.len() == 1 && faults[0].starts_with("grpc.tokens[0].sha256"),
         "{faults:?}"
@@ -111,13 +111,13 @@ fn one_mistake_is_one_fault_at_its_path_and_shows_no_secret() {
 
 #[test]
 fn the_effective_settings_show_where_it_is_and_not_what() {
-    let login = file(HOUSE);
-    let house = format!("credential = {{ file = {:?} }}\n", login.path());
+    let login = file(SHARED);
+    let shared = format!("credential = {{ file = {:?} }}\n", login.path());
     for sound in [
-        format!("{EXAMPLE}{house}"),
-        format!("{PIPEDRIVE}{house}allowed_hosts = [\"acme.pipedrive.com\"]\n"),
-        format!("{PIPEDRIVE}{house}base_url = \"https://acme.pipedrive.com\"\n"),
-        format!("[connectors.a]\nkind = \"clio\"\nregion = \"US\"\n{house}"),
+        format!("{EXAMPLE}{shared}"),
+        format!("{PIPEDRIVE}{shared}allowed_hosts = [\"acme.pipedrive.com\"]\n"),
+        format!("{PIPEDRIVE}{shared}base_url = \"https://acme.pipedrive.com\"\n"),
+        format!("[connectors.a]\nkind = \"clio\"\nregion = \"US\"\n{shared}"),
     ] {
         let read = config::read(&sound, []).unwrap_or_else(|faults| panic!("{sound}{faults:?}"));
         assert!(
@@ -126,14 +126,14 @@ fn the_effective_settings_show_where_it_is_and_not_what() {
             read.toml
         );
         let shown = format!("{}{:?}", read.toml, read.config);
-        assert!(!shown.contains("house-secret"));
+        assert!(!shown.contains("shared-secret"));
         let warnings: Vec<_> = read.warnings.iter().map(ToString::to_string).collect();
         assert!(
             !warnings.iter().any(|warning| warning.contains("identity")),
             "{warnings:?}"
         );
     }
-    let believed = format!("{EXAMPLE}{house}identity = \"caller\"\n");
+    let believed = format!("{EXAMPLE}{shared}identity = \"caller\"\n");
     let read = config::read(&believed, []).unwrap();
     let warnings: Vec<_> = read.warnings.iter().map(ToString::to_string).collect();
     assert!(
@@ -162,12 +162,12 @@ async fn a_sighup_reads_the_file_again_and_turns_it_on_and_off() {
         ["Bob"]
     );
     assert!(
-        program.log().contains("the login of the house"),
+        program.log().contains("the shared login"),
         "{}",
         program.log()
     );
 
-    std::fs::write(login.path(), HOUSE).unwrap();
+    std::fs::write(login.path(), SHARED).unwrap();
     let news = reload(&program, &on).await;
     assert!(
         news.contains("\"changed\":\"connectors.example.credential\""),
@@ -203,7 +203,7 @@ async fn a_sighup_reads_the_file_again_and_turns_it_on_and_off() {
     std::fs::write(login.path(), "Bearer for-another-crm too").unwrap();
     let news = reload(&program, &elsewhere).await;
     assert!(news.contains("nothing changed"), "{news}");
-    for secret in ["old-secret", "house-secret", "for-another-crm"] {
+    for secret in ["old-secret", "shared-secret", "for-another-crm"] {
         assert!(!program.log().contains(secret), "{}", program.log());
     }
     let sent = crm.seen();
@@ -221,7 +221,7 @@ async fn a_sighup_reads_the_file_again_and_turns_it_on_and_off() {
 
 #[tokio::test]
 async fn a_login_that_is_removed_is_out_of_use_at_once_whatever_else_waits() {
-    let (crm, login) = (crm().await, file(HOUSE));
+    let (crm, login) = (crm().await, file(SHARED));
     let on = settings_with(&crm, &login, "");
     let program = Program::start(&on).await;
     let mut client = client(&program).await;
