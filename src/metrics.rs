@@ -74,7 +74,7 @@ pub struct Metrics {
     pub(crate) lookups: Family<LookupLabels, Count>,
     /// From the request's arrival to its answer.
     pub(crate) lookup_duration: Family<SourceLabels, Durations>,
-    /// Look-ups that joined another's CRM call.
+    /// Look-ups that joined a running CRM look-up.
     pub(crate) lookups_shared: Family<PlatformLabels, Counter>,
     /// Answers with contacts, by the best match among them.
     pub(crate) answers_by_quality: Family<QualityLabels, Count>,
@@ -90,9 +90,9 @@ pub struct Metrics {
     pub(crate) cache_requests: Family<CacheLabels, Count>,
     /// From requesting a CRM call to its permit.
     pub(crate) quota_wait: Family<QuotaLabels, Durations>,
-    /// Running prefetch jobs.
+    /// Running batches.
     pub(crate) prefetch_jobs: Family<PlatformLabels, Gauge>,
-    /// Finished numbers of prefetch jobs.
+    /// Finished numbers of batches.
     pub(crate) prefetch_numbers: Family<PrefetchLabels, Counter>,
     /// 1 while Redis can be used for everything that needs it.
     pub redis_up: Gauge,
@@ -170,7 +170,7 @@ impl Metrics {
         let r = &mut self.registry;
         r.register(
             "calls",
-            "Calls of each method that were not refused unread",
+            "Calls that were read, by method",
             self.calls.clone(),
         );
         r.register("lookups", "Look-ups answered", self.lookups.clone());
@@ -181,7 +181,7 @@ impl Metrics {
         );
         r.register(
             "lookups_shared",
-            "Look-ups that joined another's CRM call",
+            "Look-ups that joined a running CRM look-up",
             self.lookups_shared.clone(),
         );
         r.register(
@@ -225,12 +225,12 @@ impl Metrics {
         );
         r.register(
             "prefetch_jobs",
-            "Prefetch jobs under way",
+            "Running batches",
             self.prefetch_jobs.clone(),
         );
         r.register(
             "prefetch_numbers",
-            "Numbers settled by prefetch jobs",
+            "Numbers done in batches",
             self.prefetch_numbers.clone(),
         );
     }

@@ -1,9 +1,9 @@
 //! Which credential the CRM has accepted for which user, and whose it is.
 //!
 //! Keeps this in the process and in Redis. A credential counts as verified only for a limited time
-//! after the CRM accepted it. After that it counts as lapsed, until no stored answer is left that
-//! it was accepted for. If the CRM refuses it, it ends at once for all users. A failure of Redis
-//! admits nobody. Stores only keyed hashes. Knows nothing of how the CRM is asked.
+//! after the CRM accepted it. After that it counts as lapsed, until the last answer that was stored
+//! under it has expired. If the CRM refuses it, it is no longer verified, for any user. A failure
+//! of Redis admits nobody. Stores only keyed hashes. Knows nothing of how the CRM is asked.
 
 use std::fmt;
 use std::sync::Arc;

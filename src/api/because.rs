@@ -16,8 +16,9 @@ pub(super) fn of_plan(plan: LookupPlan, platform: &str) -> String {
                                    refreshed in the background."
             .to_owned(),
         LookupPlan::ServeWithoutNews => format!(
-            "The stored answer is a stale \"nobody\", and {platform} cannot be asked in time: it \
-             failed a moment ago, or has no room."
+            "The stored answer is a stale \"nobody\", and {platform} cannot be asked in time: a \
+             refresh failed a moment ago, too many look-ups wait for it, or its quota has no call \
+             left."
         ),
         LookupPlan::AwaitNews => format!(
             "The stored answer is a stale \"nobody\", so a ringing phone first waits a moment for \
@@ -56,7 +57,8 @@ pub(super) fn of_no_lookup(why: &NoLookup, platform: &str) -> String {
             "The caller withheld the number, so there is nobody to look up.".to_owned()
         }
         NoLookup::ShortCode => {
-            "Emergency and service numbers belong to no contact, so nobody is looked up.".to_owned()
+            "Short codes, such as emergency numbers, belong to no contact, so nobody is looked up."
+                .to_owned()
         }
         NoLookup::NoExtensions => {
             format!(
@@ -64,7 +66,7 @@ pub(super) fn of_no_lookup(why: &NoLookup, platform: &str) -> String {
             )
         }
         NoLookup::Unusable(error) => {
-            format!("No whole telephone number came with the call: it {error}.")
+            format!("No complete telephone number came with the call: it {error}.")
         }
     }
 }

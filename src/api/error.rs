@@ -81,8 +81,8 @@ pub(crate) enum Overload {
     /// The most calls are in progress already.
     #[error("too many requests in flight")]
     Calls,
-    /// The most prefetch jobs are running already.
-    #[error("too many prefetch jobs at once")]
+    /// The most batches are running already.
+    #[error("too many batches at once")]
     Jobs,
     /// Something that only one front offers is full.
     #[error("{message}")]

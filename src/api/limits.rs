@@ -47,7 +47,7 @@ pub(crate) enum RequestKind {
     Watch,
     /// A question about one number, and why its answer is as it is.
     Explanation,
-    /// A prefetch job.
+    /// A batch.
     Job,
     /// Anything else.
     Other,

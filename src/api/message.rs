@@ -28,8 +28,8 @@ const LIST: u32 = 2;
 /// Reads a request.
 ///
 /// # Errors
-/// If it has too many entries, or its bytes are no such message. A Struct of a hundred levels is
-/// none either.
+/// If it has too many entries, or its bytes are not a valid message. A Struct with a hundred levels
+/// is not valid either.
 pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Violation> {
     if message.len() > FEW && has_too_much(&message) {
         let why = "has more entries than any request may have";

@@ -33,7 +33,7 @@ pub(super) enum ParsedLookup {
 pub(super) enum NoLookup {
     /// The caller withheld the number.
     Withheld,
-    /// An emergency or service number.
+    /// A short code, such as an emergency number.
     ShortCode,
     /// Digits that are not a complete number.
     Unusable(NumberError),
@@ -218,7 +218,9 @@ fn batch_party(text: &str, user: &User, words: &WithheldWords) -> Result<Party, 
     match phone::parse_remote(text, user.region, words) {
         Ok(RemoteParty::Party(party)) => Ok(party),
         Ok(RemoteParty::Withheld) => Err("is withheld".to_owned()),
-        Ok(RemoteParty::ShortCode) => Err("is an emergency or service number".to_owned()),
+        Ok(RemoteParty::ShortCode) => {
+            Err("is a short code, such as an emergency number".to_owned())
+        }
         Ok(RemoteParty::Unusable(error)) | Err(error) => Err(error.to_string()),
     }
 }

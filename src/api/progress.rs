@@ -1,4 +1,4 @@
-//! The progress of a prefetch job as events, with running totals.
+//! The progress of a batch as events, with running totals.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -68,7 +68,7 @@ impl PlatformReplies {
             has_create_option: platform.create_option(),
             withheld: encode(words::warning("The caller withheld the number", None)),
             short_code: encode(words::warning(
-                "Emergency and service numbers belong to no contact",
+                "Short codes, such as emergency numbers, belong to no contact",
                 None,
             )),
             no_extensions: encode(words::warning(
@@ -101,7 +101,7 @@ impl PlatformReplies {
             NoLookup::NoExtensions => self.no_extensions.clone(),
             // Rare enough to be formatted each time.
             NoLookup::Unusable(why) => encode(words::warning(
-                "No whole telephone number came with the call",
+                "No complete telephone number came with the call",
                 &*format!("The number {why}."),
             )),
         };

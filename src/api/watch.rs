@@ -1,7 +1,8 @@
 //! `WatchContact`: one look-up, with its answers as they become better.
 //!
-//! The look-up is the one of `FindContact`. The stream also has what is known before that answers,
-//! and what `FindContact` leaves to the background. It counts as one look-up, by its first answer.
+//! The look-up is the one of `FindContact`. The stream also has what is known before the look-up
+//! answers, and what `FindContact` leaves to the background. It counts as one look-up, by its first
+//! answer.
 
 use std::future::ready;
 use std::pin::pin;

@@ -38,7 +38,7 @@ impl Reload {
 
     /// Applies the settings that can change at run time: clients and certificates as given in
     /// `grpc`, ages, quotas, and the shared logins. All others stay as at the start. `changes`
-    /// are the differences to the settings at the start. Returns whether certificates were exchanged.
+    /// are the differences to the settings at the start. Returns whether certificates were replaced.
     ///
     /// # Errors
     /// If the certificates cannot be used. Nothing has changed then.
@@ -48,13 +48,13 @@ impl Reload {
         grpc: &Grpc,
         changes: &Changes,
     ) -> Result<bool, tls::Error> {
-        let exchanged = match (&self.tls, &grpc.tls) {
+        let replaced = match (&self.tls, &grpc.tls) {
             (Some(tls), Some(files)) => tls.exchange(files)?,
             _ => false,
         };
-        if exchanged {
+        if replaced {
             tracing::info!(
-                "grpc.tls: the certificates were exchanged; new connections use the new ones"
+                "grpc.tls: the certificates were replaced; new connections use the new ones"
             );
         }
         self.clients
@@ -71,7 +71,7 @@ impl Reload {
             }
         }
         self.set_logins(config, changes);
-        Ok(exchanged)
+        Ok(replaced)
     }
 
     /// A new login waits with other settings of its connector: it may be for another CRM than the

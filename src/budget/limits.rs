@@ -1,5 +1,5 @@
-//! The most calls of a window, and of the totals over all kinds of calls; and the parts of replicas
-//! that share them without communicating.
+//! The most calls of a window, and of the totals over all kinds of calls; and the shares of
+//! replicas that use them without communicating.
 
 use std::num::NonZeroU32;
 
@@ -48,7 +48,7 @@ pub(super) struct WindowLimits {
 }
 
 impl WindowLimits {
-    /// One replica's part, if `replicas` share the limits without communicating. At least one call,
+    /// One replica's share, if `replicas` use the limits without communicating. At least one call,
     /// so that replicas beyond the limit may make one call each.
     pub(super) fn among(self, replicas: NonZeroU32) -> Self {
         let part = |limit: u32| (limit / replicas).max(1);
@@ -58,7 +58,7 @@ impl WindowLimits {
         }
     }
 
-    /// The limits without the part of absent replicas. At least one call.
+    /// The limits without the share of absent replicas. At least one call.
     pub(super) fn leaving(self, absent: AbsentReplicas) -> Self {
         let Some(of) = NonZeroU32::new(absent.of) else {
             return self;

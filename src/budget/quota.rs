@@ -346,7 +346,7 @@ impl TokenBucket {
         }
     }
 
-    /// One replica's part of this pace, if `replicas` share it without communicating. The burst is
+    /// One replica's share of this pace, if `replicas` use it without communicating. The burst is
     /// at least one call, so that replicas beyond the burst may make one call each at once.
     pub(super) fn among(self, replicas: NonZeroU32) -> Self {
         let interval = self.interval.saturating_mul(replicas.get());

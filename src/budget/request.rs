@@ -124,7 +124,7 @@ pub(super) struct SharedTerms {
     pub(crate) unknown_for: Duration,
     /// The calls of a window that are left to replicas without Redis.
     pub(crate) left_to_absent: u32,
-    /// The most calls over all kinds, without the part of those replicas.
+    /// The most calls over all kinds, without the share of those replicas.
     pub(crate) totals: TotalLimits,
     /// How long a call may be on the wire.
     pub(crate) call_timeout: Duration,

@@ -155,7 +155,7 @@ impl<'a> QueuedCall<'a> {
         self.ask_or_wait(&mut state, ready_in, now)
     }
 
-    /// What the head of the line does.
+    /// What the head of the queue does.
     fn ask_or_wait(
         &mut self,
         state: &mut GateState,

@@ -272,7 +272,7 @@ impl LogReader {
             tracing::warn!(
                 code,
                 keys,
-                "Redis refuses the log of invalidations, perhaps for what stands there: {consequence}"
+                "Redis refuses the log of invalidations, perhaps because another program wrote these keys: {consequence}"
             );
             self.logged = Some(code.to_owned());
         }

@@ -236,8 +236,8 @@ impl ClientArgs {
         self.formats.clone()
     }
 
-    /// The credential for the CRM; empty if none was given, because the daemon may have a login of
-    /// the house.
+    /// The credential for the CRM; empty if none was given, because the daemon may have a shared
+    /// login.
     pub(super) fn auth_header(&self) -> Result<String, Failure> {
         let text = match &self.auth_header_file {
             Some(path) => read(path)?,

@@ -112,7 +112,7 @@ fn heading(explained: &pb::ExplainContactResponse) -> String {
         "number" => "a number",
         "extension" => "an internal extension",
         "withheld" => "a withheld number",
-        "short_code" => "an emergency or service number",
+        "short_code" => "a short code, such as an emergency number",
         other => other,
     };
     if explained.phone_number.is_empty() {
@@ -168,7 +168,7 @@ fn tier(stored: &pb::StoredAnswer) -> String {
 
 fn standing(credential: &pb::CredentialState) -> String {
     let standing = match credential.standing.as_str() {
-        "proven" => "proven: the CRM accepted it a short time ago",
+        "proven" => "proven: verified, because the CRM accepted it a short time ago",
         "lapsed" => "lapsed: the CRM accepted it, but must accept it again",
         _ => "unknown: the CRM has not accepted it for this user, or has refused it",
     };

@@ -87,7 +87,7 @@ enum Command {
     /// Look up many numbers through a running daemon before the next calls come.
     ///
     /// When a user signs in for the first time, pass the numbers of recent calls. If one of them
-    /// calls again, the answer is there at once. Live calls go first, and the CRM's rate limit is
+    /// calls again, the answer is there at once. Call pops go first, and the CRM's rate limit is
     /// kept. Numbers with a fresh answer make no CRM call, so you can run an interrupted batch
     /// again.
     ///

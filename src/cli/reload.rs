@@ -89,10 +89,10 @@ impl Again {
             self.reload
                 .apply(&new.config, &grpc, &changes)
                 .map_err(unusable)
-                .map(|exchanged| (new, grpc, exchanged))
+                .map(|replaced| (new, grpc, replaced))
         });
         match applied {
-            Ok((new, grpc, exchanged)) => self.take_up(new, grpc, exchanged),
+            Ok((new, grpc, replaced)) => self.take_up(new, grpc, replaced),
             Err(faults) => {
                 for fault in faults {
                     tracing::error!(setting = fault.path, "SIGHUP: {}", fault.message);
@@ -103,10 +103,10 @@ impl Again {
     }
 
     /// Applies the settings, and logs what has changed and what has not.
-    fn take_up(&mut self, new: Effective, grpc: Grpc, exchanged: bool) {
+    fn take_up(&mut self, new: Effective, grpc: Grpc, replaced: bool) {
         self.warn(&new, &grpc);
         let mut changed = self.started.applied(&self.latest, &new);
-        if exchanged
+        if replaced
             && !changed
                 .iter()
                 .any(|setting| setting.starts_with("grpc.tls"))

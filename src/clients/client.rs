@@ -43,10 +43,10 @@ pub(crate) enum Excess {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Forbidden {
     /// The platform is not on its list.
-    #[error("user.platform is not one that this client may ask")]
+    #[error("this client may not use this user.platform")]
     Platform,
     /// The account is not on its list.
-    #[error("user.account_id is not one that this client may ask for")]
+    #[error("this client may not use this user.account_id")]
     Account,
     /// The shared login, from another machine.
     #[error(

@@ -2,9 +2,9 @@
 //! those that connectors make from the settings. And whether it may invalidate answers.
 //!
 //! Listed clients may. If no clients are listed, clients on this machine may, if nobody else can
-//! reach the port. A browser there is no such client: a page from elsewhere can let the name of its
-//! own server resolve to this machine, and call the daemon by it (DNS rebinding). So the request
-//! must address the daemon as this machine.
+//! reach the port. A browser on this machine does not count as such a client: a page from elsewhere
+//! can let the name of its own server resolve to this machine, and call the daemon by it (DNS
+//! rebinding). So the request must address the daemon as this machine.
 
 use std::str::FromStr;
 

@@ -127,7 +127,7 @@ fn one_secret(content: &[u8]) -> Result<SecretString, String> {
     if (1..=LONGEST_SECRET).contains(&text.len()) {
         return Ok(SecretString::from(text));
     }
-    Err("must hold one secret, a text of at most 8 KiB".to_owned())
+    Err("must hold one secret, a string of at most 8 KiB".to_owned())
 }
 
 /// A connector file.

@@ -29,7 +29,7 @@ pub struct Grpc {
     pub(crate) threads: usize,
     /// Most calls in progress. More are refused at once.
     pub max_in_flight: usize,
-    /// Most prefetch jobs at once.
+    /// Most batches at once.
     pub(crate) max_prefetch_jobs: usize,
     /// Most connections at once.
     pub(crate) max_connections: usize,
@@ -110,7 +110,7 @@ impl Grpc {
     }
 
     /// Returns whether any client may use the shared login.
-    pub(super) fn has_house_clients(&self) -> bool {
+    pub(super) fn has_shared_login_clients(&self) -> bool {
         !self.is_exposed() || !self.clients.is_empty()
     }
 

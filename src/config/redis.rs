@@ -60,7 +60,7 @@ fn replicas(section: &mut Section<'_>) -> NonZeroU32 {
     if !section.is_given("replicas") {
         section.warn(
             "replicas",
-            "is not set: replicas that start while Redis is away each spend the whole quota; set how many you run",
+            "is not set: replicas that start while Redis is down each spend the whole quota; set how many you run",
         );
     }
     let replicas = section.count("replicas", 1, 1..=1000);

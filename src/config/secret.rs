@@ -21,7 +21,7 @@ pub(super) fn secret(section: &mut Section<'_>) -> Option<SecretString> {
         (None, Some(variable)) => Some(variable.secret),
         (None, None) => None,
         (Some(_), Some(_)) => {
-            section.fault("env", "is not possible beside file");
+            section.fault("env", "cannot be set together with file");
             None
         }
     }

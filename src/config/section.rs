@@ -149,7 +149,7 @@ impl<'a> Section<'a> {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         let Value::String(text) = self.take(key)? else {
-            self.fault(key, "must be a text");
+            self.fault(key, "must be a string");
             return None;
         };
         let parsed = parse(&text);

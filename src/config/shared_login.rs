@@ -68,7 +68,7 @@ pub(super) fn check_borrowers(
     grpc: &Grpc,
     connectors: &[(String, Option<ConnectorConfig>)],
 ) {
-    if grpc.has_house_clients() || !reader.is_sound_below("grpc") {
+    if grpc.has_shared_login_clients() || !reader.is_sound_below("grpc") {
         return;
     }
     for (name, connector) in connectors {

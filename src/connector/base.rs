@@ -38,7 +38,7 @@ pub(crate) enum BaseError {
     #[error("is required: the platform has no base_url")]
     NoHost,
     /// A field is missing.
-    #[error("has no text in \"{0}\", which this CRM's address is made of")]
+    #[error("has no string in \"{0}\", which this CRM's address is made of")]
     NoInfo(String),
     /// The pieces do not make an address.
     #[error(

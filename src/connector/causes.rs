@@ -1,4 +1,5 @@
-//! The causes of an error, for failures whose kind only an error inside them has.
+//! Searches the causes of an error, because the kind of some failures is known only from an inner
+//! error.
 
 use std::error::Error;
 use std::io;

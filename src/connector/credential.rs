@@ -38,8 +38,8 @@ pub(crate) enum CredentialPiece {
     Header,
     /// The caller's header without its scheme: the `abc` of `Bearer abc`.
     Secret,
-    /// The secret in the caller's header: of `Basic`, the decoded text without a last colon; else as
-    /// [`Self::Secret`].
+    /// The secret in the caller's header: for `Basic` the decoded text without a last colon,
+    /// otherwise as [`Self::Secret`].
     Key,
     /// The caller's id of the user, up to its first dash.
     UserId,

@@ -1,8 +1,8 @@
 //! The details of found contacts: deals, matters, and whatever else the call form offers.
 //!
-//! Loading them may take longer than a phone rings. A waiting caller can take the contacts at any
-//! time, with the details loaded so far. The details of the first few contacts are loaded with the
-//! call's urgency, the rest in the background.
+//! Loading them may take longer than a ringing phone should wait. A waiting caller can take the
+//! contacts at any time, with the details loaded so far. The details of the first few contacts are
+//! loaded with the call's urgency, the rest in the background.
 
 use std::fmt;
 use std::num::NonZeroUsize;

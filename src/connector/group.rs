@@ -3,8 +3,8 @@
 //!
 //! Each number keeps its own look-up with its own result, so flights, leases and the cache know
 //! nothing of groups. The first member of a group leads it: it waits a moment for others, asks for
-//! all, and hands each its part. A look-up that becomes a ringing phone's never waits for a group
-//! to fill: a leader asks at once, and another one asks alone beside the group.
+//! all, and hands each its part. If a ringing phone joins a look-up, that look-up no longer waits
+//! for its group: it asks alone at once. If it led the group, the other members ask alone as well.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -268,9 +268,9 @@ impl CrmSession {
         self.find.client.call_metrics.found_by(search);
     }
 
-    /// The results of searches that run side by side, in their order. All of them run to their
-    /// end, also if one fails, so that neither the number of calls nor the error depends on which
-    /// reply comes first. But after a failure that all of them would meet, none makes a new call.
+    /// The results of searches that run in parallel, in their order. All of them run to their end,
+    /// also if one fails, so that neither the number of calls nor the error depends on which reply
+    /// comes first. But after a failure that all of them would meet, none makes a new call.
     ///
     /// # Errors
     /// The first failure in that order.

@@ -1,7 +1,7 @@
 //! The shared login: one credential for a CRM that questions without their own use.
 //!
-//! It is sent only to hosts that the settings name. Of the names below a domain, which a caller may
-//! choose from, a stranger may own one.
+//! It is sent only to hosts that the settings name. If `allowed_hosts` has a wildcard, a caller
+//! could name a host that belongs to a stranger.
 
 use std::fmt;
 use std::sync::Arc;

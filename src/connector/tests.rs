@@ -1,5 +1,5 @@
-//! What no built-in CRM needs, over real HTTP: a scripted CRM that is searched by POST, takes other
-//! headers than `Authorization`, and reports "nobody" by a status.
+//! What differs from a typical CRM, over real HTTP: a scripted CRM that is searched by POST, takes
+//! other headers than `Authorization`, and reports "nobody" by a status.
 
 use std::sync::Arc;
 use std::time::Duration;

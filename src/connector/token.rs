@@ -139,7 +139,7 @@ impl TokenSource {
         }
     }
 
-    /// The CRM has refused the token. Returns whether it is worth to fetch another one.
+    /// The CRM has refused the token. Returns whether it is worth fetching another one.
     pub(super) fn refused(&self) -> bool {
         let mut current = self.current.lock();
         let is_old = match &*current {

@@ -19,10 +19,10 @@ pub(crate) enum LookupError {
         /// When the CRM asks to be called again, if it says.
         retry_after: Option<Duration>,
     },
-    /// The quota has no room before the caller's deadline; the CRM was not asked.
-    #[error("the CRM's quota has no room before the deadline")]
+    /// The quota has no call left before the caller's deadline; the CRM was not asked.
+    #[error("the CRM's quota has no call left before the deadline")]
     BudgetExhausted {
-        /// When there will be room.
+        /// The time after which the next call is free.
         retry_after: Duration,
     },
     /// The CRM could not be reached, failed, or took too long.

@@ -1,8 +1,8 @@
 //! The text format 0.0.4 of Prometheus, made from the `OpenMetrics` text.
 //!
-//! prometheus-client writes `OpenMetrics` only. Of what this program exports, the formats differ in
-//! the name of a counter, which here has its suffix `_total` in the comments too, and in the last
-//! line.
+//! prometheus-client writes `OpenMetrics` only. For the metrics of this program, the two formats
+//! differ in two points: here the name of a counter has its suffix `_total` in the comments too,
+//! and the last line is missing.
 
 /// The same page in the other format.
 pub(super) fn from_open_metrics(page: &str) -> String {

@@ -91,7 +91,11 @@ pub(super) fn plural(count: usize, word: &str) -> String {
     format!(
         "{} {word}{}",
         whole(count as u64),
-        if count == 1 { "" } else { "s" }
+        match count {
+            1 => "",
+            _ if word.ends_with("ch") => "es",
+            _ => "s",
+        }
     )
 }
 

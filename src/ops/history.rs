@@ -42,7 +42,7 @@ pub(super) struct Sample {
     pub(crate) crm: BTreeMap<String, CrmSample>,
     /// By [`TIERS`], then by [`RESULTS`].
     pub(crate) tiers: [[u64; RESULTS.len()]; TIERS.len()],
-    /// Numbers of prefetch jobs by outcome.
+    /// Numbers of batches by outcome.
     pub(crate) prefetch: BTreeMap<String, u64>,
 }
 

@@ -1,4 +1,4 @@
-//! The operations port: the status page, the same as `/status.json` and `/status.txt`, `/metrics`,
+//! The operations port: the status page, also as `/status.json` and `/status.txt`, `/metrics`,
 //! `/livez`, `/readyz`. It shows no personal data.
 //!
 //! The page is rendered here and works without its script, which only refreshes it. Everything it

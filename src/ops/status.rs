@@ -10,7 +10,7 @@ use super::view::{
 };
 use crate::metrics::HistogramBuckets;
 
-/// The most jobs that are listed. Of further ones only the number is shown.
+/// The most batches that are listed. Only the number of further ones is shown.
 const MOST_JOBS: usize = 50;
 
 /// What the metrics do not contain of this process.

@@ -179,7 +179,7 @@ pub(super) struct TierView {
 #[derive(Debug, Serialize)]
 pub(super) struct PrefetchView {
     pub(crate) running: usize,
-    /// The oldest jobs, at most 50.
+    /// The oldest batches, at most 50.
     pub(crate) jobs: Vec<JobView>,
     /// found, not_found, already_cached, invalid_number, failed
     pub(crate) numbers_in_window: BTreeMap<String, u64>,

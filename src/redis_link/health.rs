@@ -87,7 +87,7 @@ impl Health {
         if !general && self.state.lock().logged.insert(code) {
             tracing::warn!(
                 code,
-                "Redis refused a command, perhaps for a key that contactd did not write; more are only counted"
+                "Redis refused a command, perhaps because another program wrote the key; further refusals are counted, not logged"
             );
         }
     }

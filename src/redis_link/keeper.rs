@@ -173,7 +173,7 @@ impl Keeper {
             tracing::warn!(
                 redis = self.shown_url,
                 code,
-                "Redis refused a command; a new connection to it is sound"
+                "Redis refused a command; a new connection works"
             );
         }
     }

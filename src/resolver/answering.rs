@@ -1,9 +1,9 @@
 //! From verified contacts to a stored answer: load their details, find out whose the answer is,
 //! store it.
 //!
-//! Waiting callers see the contacts as soon as they are verified. If the details take longer than a
-//! phone rings, the contacts are stored without them. The rest is loaded in the background and then
-//! replaces that answer.
+//! Waiting callers see the contacts as soon as they are verified. If the details take longer than
+//! `lookup.details_timeout`, the contacts are stored without them. The rest is loaded in the
+//! background and then replaces that answer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

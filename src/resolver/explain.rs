@@ -28,7 +28,7 @@ pub(crate) struct Explanation {
     /// What the credential may see, by tier.
     pub(crate) stored: Vec<TierAnswer>,
     trust: Option<Trust>,
-    /// Whether it is known whose credential it is.
+    /// Whether the owner of the credential is known.
     pub(crate) is_identity_known: bool,
     pub(crate) quota: QuotaOutlook,
     pub(crate) plan: LookupPlan,

@@ -1,4 +1,4 @@
-//! The running prefetch jobs and their progress. Does not know whose they are.
+//! The running batches and their progress. Does not know whose they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

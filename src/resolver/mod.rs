@@ -159,7 +159,7 @@ impl Resolver {
         self.deps.cache.memory_size()
     }
 
-    /// How far the running prefetch jobs are, the oldest first.
+    /// How far the running batches are, the oldest first.
     #[must_use]
     pub(crate) fn jobs(&self) -> Vec<JobProgress> {
         self.jobs.progress()

@@ -27,7 +27,7 @@ pub(crate) enum LookupPlan {
     ServeFresh,
     /// A stale answer is stored, and no call is wanted.
     ServeOnlyStored,
-    /// A stale answer is stored. It is refreshed behind the caller.
+    /// A stale answer is stored. It is refreshed in the background.
     ServeStale,
     /// A stale "nobody" is stored, and the CRM cannot be asked in time.
     ServeWithoutNews,
@@ -45,12 +45,12 @@ pub(crate) enum LookupPlan {
     NotCached,
     /// All places are taken.
     Full,
-    /// The quota has no call in time, but after so long.
+    /// The quota has no call left before the deadline. The next one is free after this time.
     NoCallBefore(Duration),
 }
 
-/// What a decision comes to. `stored` is the freshness of the answer that it was made about. Under a
-/// lapsed credential it is not said whether there is one.
+/// What a decision comes to. `stored` is the freshness of the answer that it was made about. Under
+/// a lapsed credential, the plan does not reveal whether an answer is stored.
 pub(super) fn plan(
     decision: Decision,
     (trust, stored): (Option<Trust>, Option<Freshness>),

@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The longest wait that a CRM may ask for: twice the longest window, except windows of days.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// The delays before it is tried whether a fault is over: the first one, doubled each time up to
-/// the second one.
+/// How long a batch waits before it tries again: the first value, doubled each time, up to the
+/// second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 
 /// How often a number may fail while others are answered. Beyond that the number is the cause.

@@ -87,7 +87,7 @@ impl Watch {
                 self.doubt = None;
                 if changed {
                     tracing::info!(
-                        "grpc.tls: the certificates were exchanged; new connections use the new ones"
+                        "grpc.tls: the certificates were replaced; new connections use the new ones"
                     );
                 }
             }
@@ -132,13 +132,13 @@ fn tell(ending: Expiry, end: End, left: i64) {
         End::Past => tracing::error!(
             setting,
             expired = date,
-            "a certificate in this file has expired, and stays in use: replace the file, which is read again by itself"
+            "a certificate in this file has expired, and stays in use: replace the file; contactd reads it again by itself"
         ),
         End::Soon => tracing::warn!(
             setting,
             expires = date,
             days_left = left / (24 * 3600),
-            "a certificate in this file expires soon: replace the file, which is read again by itself"
+            "a certificate in this file expires soon: replace the file; contactd reads it again by itself"
         ),
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Caller {
 pub(crate) enum CallerError {
     #[error("the CRM's host {0}")]
     Host(String),
-    #[error("the credential is no value of a header")]
+    #[error("the credential is not a valid header value")]
     AuthHeader,
     #[error("{0} {1}")]
     Field(&'static str, String),

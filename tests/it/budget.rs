@@ -49,7 +49,7 @@ async fn calls_are_spent_one_by_one_not_by_look_up() {
     assert_eq!(
         crm.asked_who(),
         1,
-        "and whose credential it is: all in the burst"
+        "and the call that asks whose credential it is: all in the burst"
     );
     let fourth = daemon
         .find(

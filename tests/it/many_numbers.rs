@@ -17,7 +17,7 @@ use crate::support::crm::Seen;
 use crate::support::daemon::{Changed as _, names};
 use crate::support::{FakeCrm, Reply, TestDaemon, find};
 
-/// A CRM that compares whole numbers and takes 40 of them.
+/// A CRM that compares complete numbers and takes 40 of them.
 const SPEC: &str = r#"
 format = 1
 name = "Many"
@@ -308,7 +308,7 @@ pub(crate) fn unlimited(kind: &str, url: &str) -> String {
     reason = "figures for whoever runs the test with --nocapture"
 )]
 async fn every_crm_that_can_is_asked_for_250_numbers_in_a_fraction_of_the_calls() {
-    println!("250 numbers, 20 ms a call           together          one by one");
+    println!("250 numbers, 20 ms a call       one prefetch         in parallel");
     let mut count = 0;
     for kind in contactd::connector::kinds().filter(|kind| *kind != "example") {
         let file =
@@ -377,7 +377,10 @@ async fn a_batch_loads_the_details_of_many_contacts_at_once() {
             seen.path.ends_with("/query") || text.contains("from Deals")
         };
         let details = all.iter().filter(is_details).count();
-        println!("{kind:<20} {details:>6} calls, {} one by one", 250 * parts);
+        println!(
+            "{kind:<20} {details:>6} calls, {} without groups",
+            250 * parts
+        );
         assert!(details * 10 < 250 * parts, "{kind}: {details}");
         // Every answer is stored with its details.
         let one = asker.number("+16502000004");

@@ -334,7 +334,10 @@ async fn batches_and_invalidations_read_numbers_as_look_ups_do() {
     assert_eq!(reason("+16505551234"), Some((PrefetchOutcome::Found, "")));
     assert_eq!(reason("Private Caller"), invalid("is withheld"));
     assert_eq!(reason("00000000"), invalid("is withheld"));
-    assert_eq!(reason("911"), invalid("is an emergency or service number"));
+    assert_eq!(
+        reason("911"),
+        invalid("is a short code, such as an emergency number")
+    );
     assert_eq!(
         reason("5551234"),
         invalid("is too short for a telephone number of its country")

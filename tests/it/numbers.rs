@@ -53,8 +53,8 @@ async fn a_call_without_a_usable_number_gets_an_empty_answer_without_a_crm_call(
         TestDaemon::with(&crm, "example", "[lookup]\nwithheld = [\"Kein Anschluss\"]").await;
     let (withheld, service, part) = (
         "The caller withheld the number",
-        "Emergency and service numbers belong to no contact",
-        "No whole telephone number came with the call",
+        "Short codes, such as emergency numbers, belong to no contact",
+        "No complete telephone number came with the call",
     );
     for (number, message) in [
         ("anonymous", withheld),

@@ -69,7 +69,7 @@ async fn an_unknown_client_is_logged_once_a_minute_for_each_reason() {
     assert_eq!(known[0]["client"], "pbx");
     assert_eq!(
         known[0]["reason"],
-        "user.platform is not one that this client may ask"
+        "this client may not use this user.platform"
     );
     for line in lines(&program, stranger) {
         assert_eq!(

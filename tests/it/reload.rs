@@ -205,15 +205,15 @@ async fn a_sighup_leads_to_other_certificate_files() {
         .unwrap();
     let news = reload(&program, &settings(&crm, &after.toml(), "")).await;
     assert!(
-        news.contains("grpc.tls.cert") && news.contains("were exchanged"),
+        news.contains("grpc.tls.cert") && news.contains("were replaced"),
         "{news}"
     );
     assert!(connect(grpc, &new, None).await.is_ok());
     assert!(connect(grpc, &old, None).await.is_err());
     // And files that change are looked at where they are now.
     after.replace(&old.issue(&["localhost"], "server"));
-    let exchanged = || program.log().matches("were exchanged").count() == 2;
-    eventually("the exchange is told", exchanged).await;
+    let exchanged = || program.log().matches("were replaced").count() == 2;
+    eventually("the replacement is logged", exchanged).await;
     assert!(connect(grpc, &old, None).await.is_ok());
 }
 
@@ -458,7 +458,7 @@ async fn a_second_sighup_is_judged_by_the_settings_in_force_not_by_those_at_the_
     // Nothing is said of certificates: those in use stay, not those of the start.
     let silent = settings(&crm, &format!("[grpc]\n{}", tokens("two")), "");
     let news = reload(&program, &silent).await;
-    assert!(!news.contains("were exchanged"), "{news}");
+    assert!(!news.contains("were replaced"), "{news}");
     assert!(connect(grpc, &new, None).await.is_ok());
     assert!(connect(grpc, &old, None).await.is_err());
     let news = reload(&program, &first).await;

@@ -56,7 +56,7 @@ fn bare() -> FindContactRequest {
 }
 
 #[tokio::test]
-async fn a_question_without_a_credential_uses_the_login_of_the_house() {
+async fn a_question_without_a_credential_uses_the_shared_login() {
     let crm = crm().await;
     let daemon = daemon_with(&crm, "").await;
     for (auth, source) in [
@@ -77,7 +77,7 @@ async fn a_question_without_a_credential_uses_the_login_of_the_house() {
 }
 
 #[tokio::test]
-async fn the_answers_of_the_house_are_its_own() {
+async fn the_answers_of_the_shared_login_are_its_own() {
     let crm = crm().await;
     let daemon = daemon_with(&crm, "").await;
     assert_eq!(names(&daemon.find(bare()).await.unwrap()), ["Ada"]);

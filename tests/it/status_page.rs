@@ -110,10 +110,10 @@ async fn the_figures_are_those_of_the_last_minutes_and_nobody_is_named() {
     assert!(terminal.contains("1 crm unavailable"), "{terminal}");
     for shown in [
         "<h2>Look-ups</h2>",
-        "<h2>CRM budget</h2>",
+        "<h2>CRM quotas</h2>",
         "<h2>Memory and Redis</h2>",
         "crm unavailable",
-        "No job",
+        "No batch",
     ] {
         assert!(page.contains(shown), "{shown} is not in {page}");
     }
@@ -252,7 +252,13 @@ async fn redis_is_told_with_its_state_and_how_many_share_it() {
         status["redis"]["state"] == "down"
     })
     .await;
-    assert!(daemon.page("/").await.1.contains("down: breaker open"));
+    assert!(
+        daemon
+            .page("/")
+            .await
+            .1
+            .contains("down: look-ups continue without it")
+    );
 }
 
 #[tokio::test]

@@ -116,8 +116,8 @@ async fn new_certificates_are_taken_up_without_dropping_connections_and_broken_o
     }
 
     files.replace(&new.issue(&["localhost"], "server"));
-    eventually("the exchange is told", || {
-        program.log().contains("the certificates were exchanged")
+    eventually("the replacement is logged", || {
+        program.log().contains("the certificates were replaced")
     })
     .await;
     assert!(connect(grpc, &new, None).await.is_ok());
@@ -290,7 +290,7 @@ async fn an_expired_certificate_is_not_taken_in_exchange_for_a_valid_one() {
     files.replace(&authority.issue_for(&["localhost"], "server", -2 * DAY, -DAY));
     let decided = || {
         program.log().contains("certificates cannot be used")
-            || program.log().contains("were exchanged")
+            || program.log().contains("were replaced")
     };
     eventually("the files are noticed", decided).await;
     assert!(

@@ -45,7 +45,7 @@ pub(super) struct TryArgs {
     /// Send the requests to the CRM.
     #[arg(long, conflicts_with = "replies")]
     send: bool,
-    /// What stands in the CRM's place, such as http://127.0.0.1:8080.
+    /// The address to call instead of the CRM's, such as http://127.0.0.1:8080.
     #[arg(long, value_name = "URL", requires = "send")]
     base_url: Option<Url>,
     /// Answer from the recordings of this directory, without network.

@@ -44,7 +44,7 @@ fn human(name: &str, subject: Result<Subject, SubjectError>, several: bool) -> R
             let sheet = sheet::human(&found);
             let end = if several { "\n" } else { "" };
             show(format_args!(
-                "{name}: sound  ({})\n\n{sheet}{end}",
+                "{name}: valid  ({})\n\n{sheet}{end}",
                 found.about.name
             ))
         }

@@ -23,7 +23,8 @@ pub(super) struct ConnectorArgs {
 
 #[derive(Debug, Subcommand)]
 enum ConnectorCommand {
-    /// List the built-in connectors: what they search, what they cost, whose stored answers are.
+    /// List the built-in connectors: what they search, what they cost, and to whom stored answers
+    /// belong.
     List(list::ListArgs),
     /// Check connector files: print every fault with its place, or what a look-up costs.
     ///
@@ -35,8 +36,8 @@ enum ConnectorCommand {
     ///
     /// Without --send and --replies nothing is sent: the requests are shown as they would be sent,
     /// as if the CRM found nobody. The CRM's credential comes from the variable
-    /// CONTACTD_AUTH_HEADER only; it is never printed and never recorded. With --send, `whoami` of
-    /// the file is asked too: what it knows is printed, and no id.
+    /// CONTACTD_AUTH_HEADER only; it is never printed and never recorded. With --send, `whoami` is
+    /// called too. The output says whether the CRM names a user and an account, and shows no id.
     ///
     /// Exit codes: 0 every number was answered ("nobody" is an answer), 1 a look-up or `whoami`
     /// failed, 2 wrong arguments or a faulty file.

@@ -19,7 +19,7 @@ fn counted(count: CallCount, noun: &str) -> String {
     format!("{} {noun}{plural}", calls(count))
 }
 
-/// Whose stored answers are.
+/// To whom stored answers belong.
 pub(super) fn whose(sheet: &Sheet) -> &'static str {
     if sheet.names_users {
         "belong to the user whom the CRM names"
@@ -84,7 +84,7 @@ fn facts(sheet: &Sheet) -> [(&'static str, String); 12] {
         ("user.hostname", hostname(sheet).to_owned()),
         ("hosts", or_none(&sheet.hosts, "only those of the settings")),
         ("stored answers", whose(sheet).to_owned()),
-        ("the key holds", key(sheet)),
+        ("the key contains", key(sheet)),
         ("secrets", or_none(&sheet.secrets, "")),
     ]
 }
@@ -124,7 +124,7 @@ fn or_none(values: &[String], none: &str) -> String {
 /// Everything that can change an answer.
 fn key(sheet: &Sheet) -> String {
     let mut key =
-        "CRM address, whose credential, account, user, number, regions, formats".to_owned();
+        "CRM address, owner of the credential, account, user, number, regions, formats".to_owned();
     for (what, names) in [("settings", &sheet.settings), ("info", &sheet.info)] {
         if !names.is_empty() {
             key += &format!("; {what}: {}", names.join(", "));

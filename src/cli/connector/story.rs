@@ -150,7 +150,7 @@ pub(super) fn after_a_dry_run(sheet: &Sheet) -> String {
     let mut words = "Nothing was sent: --send sends, --replies answers from recordings.".to_owned();
     if !details.is_empty() {
         words += &format!(
-            "\nFor found contacts these are asked as well:{}",
+            "\nIf contacts are found, these requests are sent too:{}",
             details.concat()
         );
     }

@@ -63,8 +63,8 @@ pub(super) async fn run(
     show(tally.table())?;
     let (requests, refused) = (crm.requests() - requests, crm.refused() - refused);
     show(format_args!(
-        "\nThe CRM was asked {requests} times, calls included: {:.1} a second of the {:.1} allowed; \
-         {refused} refused.\n",
+        "\nThe CRM got {requests} requests, including those for ringing phones: {:.1} a second of the \
+         {:.1} allowed; {refused} refused.\n",
         a_second(requests, elapsed),
         a_second(limit.requests.get().into(), limit.per),
     ))?;

@@ -59,7 +59,10 @@ fn steps(samples: &Samples) -> [TourStep<'_>; 6] {
         one, many, absent, ..
     } = samples;
     [
-        step("The phone rings: nobody asked before, so the CRM is", one),
+        step(
+            "The phone rings: nothing is stored yet, so contactd asks the CRM",
+            one,
+        ),
         step("It rings again: the answer is in memory", one).repeated(),
         step("A main number that several people share", many),
         step("A number that nobody has", absent),

@@ -69,7 +69,7 @@ fn bounded(cells: &[String]) -> Result<Numbers, String> {
     }
     match (read.numbers.len(), read.lost.first()) {
         (0, Some(first)) => Err(format!(
-            " holds no whole number: {}, for example, {}",
+            " holds no complete number: {}, for example, {}",
             printable(&first.phone_number),
             first.reason
         )),

@@ -22,8 +22,8 @@ enum TlsCommand {
     ///
     /// The output is TOML for the daemon's settings; its comments show what a client needs. Files
     /// that are there already are not replaced. Keys and the token can be read by their owner only:
-    /// the daemon has to run as that user. Keep ca-key.pem on no server; whoever has it can make
-    /// certificates that your clients trust.
+    /// the daemon has to run as that user. Do not keep ca-key.pem on a server: whoever has it can
+    /// make certificates that your clients trust.
     Init(init::InitArgs),
 }
 

@@ -69,9 +69,9 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "grpc.max_connections",
-        "connections at once. If all are in use, an address with few connections takes the place \
-         of one from the address with the most. Connections that known clients use are closed \
-         last",
+        "connections at once. If all are in use, a connection from an address with few \
+         connections replaces one from the address with the most. Connections that known clients \
+         use are closed last",
     ),
     setting(
         "grpc.max_connection_age",
@@ -109,11 +109,11 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "cache.absent.fresh",
-        "the same for \"nobody\" and for partial answers",
+        "how long \"nobody\" and partial answers are fresh",
     ),
     setting(
         "cache.absent.stale",
-        "the same for \"nobody\" and for partial answers",
+        "how long \"nobody\" and partial answers may be served, fresh or stale",
     ),
     setting(
         "cache.admitted",
@@ -136,8 +136,8 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "redis.replicas",
-        "how many replicas you run. A replica that cannot reach Redis uses an equal part of the \
-         quota, and the others leave that part unused. contactd warns at the start if this is not \
+        "how many replicas you run. A replica that cannot reach Redis uses an equal share of the \
+         quota, and the others leave that share unused. contactd warns at the start if this is not \
          set",
     ),
     in_words(
@@ -248,7 +248,7 @@ pub(super) const SETTINGS: [Setting; 54] = [
     in_words(
         "connectors.NAME.quota.other",
         "by kind",
-        "the same without `scope`, for all other calls",
+        "the same keys as `quota.search`, for all other calls",
     ),
     setting(
         "connectors.NAME.create_option",

@@ -40,7 +40,7 @@ impl Section<'_> {
         let texts = texts_of(&value);
         self.show(key, value);
         if texts.is_none() {
-            self.fault(key, "must be a text or a list of at least one; leave the key out where it does not apply");
+            self.fault(key, "must be a string or a list of at least one; leave the key out where it does not apply");
         }
         Some(texts.unwrap_or_default())
     }
@@ -86,5 +86,5 @@ fn texts_of(value: &Value) -> Option<Vec<String>> {
 }
 
 fn parsed<T: FromStr<Err: fmt::Display>>(text: &Value) -> Result<T, String> {
-    parse(text.as_str().ok_or("must be a text")?)
+    parse(text.as_str().ok_or("must be a string")?)
 }

@@ -181,7 +181,7 @@ impl Section<'_> {
             Some(Value::String(text)) => text,
             Some(value) => {
                 let message =
-                    format!("must be a text in quotes such as \"{default}\", not {value}");
+                    format!("must be a string in quotes such as \"{default}\", not {value}");
                 self.fault(key, message);
                 default.to_owned()
             }

@@ -108,7 +108,7 @@ pub(super) const CONTACTD: &[Key] = &[
     ),
     (
         "exact",
-        "Whether the CRM compares whole numbers. A full page without the number is an error then.",
+        "Whether the CRM compares complete numbers. A full page without the number is an error then.",
     ),
     ("pages", "How the list continues."),
     ("details", "A part of the details of found contacts."),
@@ -161,7 +161,7 @@ pub(super) const SEARCH: &[Key] = &[
     ),
     (
         "exact",
-        "Whether the CRM compares whole numbers. A full page without the number is an error then.",
+        "Whether the CRM compares complete numbers. A full page without the number is an error then.",
     ),
     (
         "only_if_empty",
@@ -226,7 +226,7 @@ pub(super) const PAGES: &[Key] = &[
     ("as", "Where the cursor goes: query.NAME or body.PATH."),
     (
         "number",
-        "Whether the cursor is a number in the reply, not a text.",
+        "Whether the cursor is a number in the reply, not a string.",
     ),
     ("offset", "Where the number of skipped entries goes."),
     ("page", "Where the number of the page goes."),

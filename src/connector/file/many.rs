@@ -1,7 +1,7 @@
 //! Searches for many numbers in one call.
 //!
-//! Records go back to numbers by their phone fields and by nothing else. A number that has no record
-//! is proven absent only by a complete reply; otherwise it is searched alone.
+//! Records are assigned to numbers by their phone fields and by nothing else. A number that has no
+//! record is proven absent only by a complete reply; otherwise it is searched alone.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! The language as a JSON schema (draft-07), for editors: completion, and a mark under misspelt keys.
 //!
-//! It is made of the lists of keys that the reader itself uses. What a value means, which names exist
-//! where, and which tables exclude each other only the reader knows.
+//! It is made of the lists of keys that the reader itself uses. Only the reader knows what a value
+//! means, which names exist where, and which tables exclude each other.
 
 use serde_json::{Value, json};
 

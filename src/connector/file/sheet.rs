@@ -143,7 +143,7 @@ impl SearchRequest {
         ];
         let so = facts.into_iter().filter(|(is_so, _)| *is_so);
         let chosen = self.if_among.iter().map(|(setting, word)| {
-            format!("only if the setting {setting} has \"{word}\", or nothing")
+            format!("only if the setting {setting} contains \"{word}\" or is empty")
         });
         so.map(|(_, note)| note.to_owned()).chain(chosen)
     }
@@ -240,7 +240,9 @@ impl RequestPlan {
             notes.push(format!("up to {PAGES} pages"));
         }
         if !self.before.is_empty() {
-            notes.push(format!("after {} other requests", self.before.len()));
+            let before = self.before.len();
+            let plural = if before == 1 { "" } else { "s" };
+            notes.push(format!("after {before} other request{plural}"));
         }
         notes
     }

@@ -27,7 +27,7 @@ const COLUMNS: [TableColumn; 12] = [
 pub(super) fn section(status: &StatusView) -> String {
     let rows = status.connectors.iter().map(row);
     let table = table("Calls to CRMs and what may be spent", &COLUMNS, rows);
-    format!("<section><h2>CRM budget</h2>{table}</section>\n")
+    format!("<section><h2>CRM quotas</h2>{table}</section>\n")
 }
 
 fn row(connector: &ConnectorView) -> [String; 12] {

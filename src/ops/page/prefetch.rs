@@ -1,4 +1,4 @@
-//! The running prefetch jobs, and their results.
+//! The running batches, and their results.
 
 use super::super::figures::{Escaped, duration, percent, plural, rate, whole};
 use super::super::view::{JobView, PrefetchView, StatusView};
@@ -18,23 +18,23 @@ pub(super) fn section(status: &StatusView) -> String {
     let numbers = prefetch.numbers_in_window.iter();
     let numbers = counts(numbers.map(|(outcome, count)| (outcome, *count)));
     format!(
-        "<section><h2>Prefetch</h2>{}<ul class=\"inline\"><li class=\"soft\">Numbers settled:</li>{numbers}</ul></section>\n",
+        "<section><h2>Prefetch</h2>{}<ul class=\"inline\"><li class=\"soft\">Numbers done:</li>{numbers}</ul></section>\n",
         jobs(prefetch)
     )
 }
 
 fn jobs(prefetch: &PrefetchView) -> String {
     if prefetch.jobs.is_empty() {
-        return "<p class=\"soft\">No job is running.</p>".to_owned();
+        return "<p class=\"soft\">No batch is running.</p>".to_owned();
     }
-    let running = plural(prefetch.running, "job");
+    let running = plural(prefetch.running, "batch");
     let caption = format!("{running} running, the oldest first");
     table(&caption, &COLUMNS, prefetch.jobs.iter().map(row))
 }
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "a job has at most some thousand numbers"
+    reason = "a batch has at most some thousand numbers"
 )]
 fn row(job: &JobView) -> [String; 5] {
     let done = if job.total == 0 {
@@ -44,7 +44,7 @@ fn row(job: &JobView) -> [String; 5] {
     };
     let name = Escaped(&job.platform);
     let progress = format!(
-        "<progress max=\"{}\" value=\"{}\" aria-label=\"Progress of a job on {name}\"></progress>{}",
+        "<progress max=\"{}\" value=\"{}\" aria-label=\"Progress of a batch on {name}\"></progress>{}",
         job.total,
         job.done,
         percent(done),

@@ -75,7 +75,7 @@ fn lookups(status: &StatusView) -> String {
 }
 
 fn connectors(status: &StatusView) -> String {
-    let mut text = "CRM budget\n".to_owned();
+    let mut text = "CRM quotas\n".to_owned();
     for connector in &status.connectors {
         let quota = &connector.quota;
         text += &format!(
@@ -162,8 +162,8 @@ fn prefetch(status: &StatusView) -> String {
     let numbers = prefetch.numbers_in_window.iter();
     let jobs: String = prefetch.jobs.iter().map(job).collect();
     format!(
-        "Prefetch: {} running; numbers settled: {}\n{jobs}",
-        plural(prefetch.running, "job"),
+        "Prefetch: {} running; numbers done: {}\n{jobs}",
+        plural(prefetch.running, "batch"),
         counts(numbers.map(|(outcome, count)| (outcome, *count))),
     )
 }

@@ -71,7 +71,7 @@ fn state(tier: &TierView, redis: Option<RedisView>) -> String {
         ("up", failed) => ("bad", format!("up, {} unanswered", plural(failed, "call"))),
         ("limited", _) => ("bad", "limited: it refuses a part, see the log".to_owned()),
         ("connecting", _) => ("bad", "connecting".to_owned()),
-        _ => ("bad", "down: breaker open, going on without it".to_owned()),
+        _ => ("bad", "down: look-ups continue without it".to_owned()),
     };
     format!("<span class=\"{class}\">{text}</span>")
 }

@@ -100,7 +100,7 @@ async fn the_identity_that_a_trunk_asserts_shows_the_name_too() {
 
 #[tokio::test]
 #[ignore = "needs kamailio and sipp: tests/run gets them"]
-async fn with_a_login_of_the_house_the_proxy_holds_no_credential() {
+async fn with_a_shared_login_the_proxy_holds_no_credential() {
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+15125373573")]).await;
     let login = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(login.path(), "Bearer shared").unwrap();

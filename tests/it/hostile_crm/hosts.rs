@@ -69,7 +69,7 @@ async fn a_users_host_that_leads_into_the_private_network_is_not_called() {
         let resolved = asked.load(Ordering::Relaxed);
         assert!(
             (1..=2).contains(&resolved),
-            "resolved for the search and for whose credential it is, and no more"
+            "resolved for the search and for the call that asks whose credential it is, and no more"
         );
     }
     assert_eq!(trap.accepted(), 0);

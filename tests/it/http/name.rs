@@ -70,7 +70,7 @@ async fn an_empty_answer_about_a_number_that_cannot_be_looked_up_says_why_in_a_h
         for (number, why) in [
             ("anonymous", "withheld"),
             ("", "withheld"),
-            ("911", "Emergency and service numbers"),
+            ("911", "Short codes, such as emergency numbers"),
             ("%2B999123456", "calling code that no country uses"),
             ("6505551234", "region"),
         ] {

@@ -45,7 +45,7 @@ fn a_faulty_configuration_is_refused_with_the_path_of_the_key() {
         (
             "/requestDefaults/baseUrl".to_owned(),
             json!(5),
-            "requestDefaults.baseUrl: must be a text",
+            "requestDefaults.baseUrl: must be a string",
         ),
         (
             "/requestDefaults/baseUrl".to_owned(),
@@ -75,7 +75,7 @@ fn a_faulty_configuration_is_refused_with_the_path_of_the_key() {
         (
             at("/url"),
             json!(["c"]),
-            "operations.findContact.url: must be a text",
+            "operations.findContact.url: must be a string",
         ),
         (
             at("/url"),
@@ -135,7 +135,7 @@ fn a_faulty_configuration_is_refused_with_the_path_of_the_key() {
         (
             at("/headers"),
             json!({"x": {}}),
-            "operations.findContact.headers.x: must be a text",
+            "operations.findContact.headers.x: must be a string",
         ),
         (
             at("/auth"),
@@ -170,7 +170,7 @@ fn a_faulty_configuration_is_refused_with_the_path_of_the_key() {
         (
             at("/responseMapping"),
             json!({"item": {"idPath": 1}}),
-            "responseMapping.item.idPath: must be a text",
+            "responseMapping.item.idPath: must be a string",
         ),
         (
             "/contactd".to_owned(),

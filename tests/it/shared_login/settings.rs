@@ -64,7 +64,7 @@ fn one_mistake_is_one_fault_at_its_path_and_shows_no_secret() {
         (
             with("{ file = 5 }"),
             format!("{path}.file"),
-            "must be a text",
+            "must be a string",
         ),
         (
             with("{ env = \"NOWHERE_AT_ALL\" }"),

@@ -148,7 +148,7 @@ impl ProxyUrl {
         texts.collect()
     }
 
-    /// The form of its paths: `None` is a segment with a placeholder.
+    /// The form of its paths: `None` is a segment with a slot.
     pub(super) fn form(&self) -> Vec<Option<String>> {
         let segment = |segment: &ProxyTemplate| segment.literal().map(str::to_owned);
         self.path.iter().map(segment).collect()

@@ -1,6 +1,6 @@
 //! Templates of App Connect: text with `{{ a.b }}`, rendered from one tree of variables.
 //!
-//! A text that is one placeholder keeps the type of its value. In other texts a missing value is
+//! A string that is one slot keeps the type of its value. In other strings a missing value is
 //! empty. A value is rendered once: what was rendered is never parsed again.
 
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::connector::path::Path;
 use crate::domain::json::text;
 
-/// Literal text and placeholders, in order.
+/// Literal text and slots, in order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(in crate::connector::file) struct ProxyTemplate(pub(in crate::connector::file) Vec<ProxyPiece>);
 
@@ -29,7 +29,7 @@ pub(in crate::connector::file) enum ProxyNode {
 }
 
 impl ProxyTemplate {
-    /// Parses a text. Braces that are no placeholder are literal text.
+    /// Parses a text. Braces that are no slot are literal text.
     pub(in crate::connector::file) fn parse(source: &str) -> Self {
         let (mut pieces, mut rest) = (Vec::new(), source);
         while let Some((before, path, after)) = next_slot(rest) {
@@ -45,7 +45,7 @@ impl ProxyTemplate {
         Self(pieces)
     }
 
-    /// The text, if there is no placeholder.
+    /// The text, if there is no slot.
     pub(in crate::connector::file) fn literal(&self) -> Option<&str> {
         match self.0.as_slice() {
             [] => Some(""),
@@ -62,7 +62,7 @@ impl ProxyTemplate {
         }
     }
 
-    /// The paths of the placeholders.
+    /// The paths of the slots.
     pub(in crate::connector::file) fn slots(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().filter_map(|piece| match piece {
             ProxyPiece::Slot(path) => Some(path),
@@ -70,7 +70,7 @@ impl ProxyTemplate {
         })
     }
 
-    /// The value; `None` if it is one placeholder that is missing.
+    /// The value; `None` if it is one slot that is missing.
     pub(super) fn value(&self, variables: &Value) -> Option<Value> {
         match self.0.as_slice() {
             [ProxyPiece::Slot(path)] => path.get(variables).cloned(),
@@ -93,7 +93,7 @@ impl ProxyPiece {
     }
 }
 
-/// The text before the first placeholder, its path, and the text after it.
+/// The text before the first slot, its path, and the text after it.
 fn next_slot(source: &str) -> Option<(&str, &str, &str)> {
     let mut from = 0;
     while let Some(found) = source.get(from..)?.find("{{") {
@@ -121,7 +121,7 @@ pub(super) fn script_text(value: &Value) -> String {
 }
 
 impl ProxyNode {
-    /// The value with its texts rendered, at any depth. `None` if it is a placeholder that is
+    /// The value with its texts rendered, at any depth. `None` if it is a slot that is
     /// missing. Keys are not rendered.
     pub(super) fn value(&self, variables: &Value) -> Option<Value> {
         match self {
@@ -200,7 +200,7 @@ mod tests {
             ),
             // What was rendered is not rendered again.
             (json!("<{{text}}>"), json!("<a\"b{{n}}>")),
-            // No placeholders.
+            // No slots.
             (
                 json!("{{}} {n} {{n} n}} {{{{n"),
                 json!("{{}} {n} {{n} n}} {{{{n"),

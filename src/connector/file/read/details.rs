@@ -89,9 +89,11 @@ fn row_owner(table: &Table<'_>, request: &RequestPlan) -> Option<RowOwner> {
             record,
             is_shared,
         }),
-        (Some((_, true)), None) => table.reject("needs of: where a row names its record"),
+        (Some((_, true)), None) => {
+            table.reject("needs the key `of`, which says where a row names its record")
+        }
         (None, Some(_)) => {
-            table.reject("has of without record.PATH or records.PATH in the request")
+            table.reject("has the key `of`, but the request has no record.PATH or records.PATH")
         }
         (_, None) => None,
     }

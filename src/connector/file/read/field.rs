@@ -59,7 +59,7 @@ impl<'n> Field<'n> {
 
     pub(super) fn text(self) -> Option<&'n str> {
         let text = self.value().text();
-        text.or_else(|| self.reject("must be a text in quotation marks"))
+        text.or_else(|| self.reject("must be a string in quotation marks"))
     }
 
     pub(super) fn path(self) -> Option<Path> {
@@ -104,7 +104,7 @@ impl<'n> Field<'n> {
         }
         let value = self.value().scalar();
         if value.is_none() {
-            self.fault("must be a text, a number, true or false");
+            self.fault("must be a string, a number, true or false");
         }
         value.into_iter().collect()
     }

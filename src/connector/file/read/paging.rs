@@ -44,7 +44,9 @@ impl PagesReader<'_> {
     fn by_cursor(self, cursor: Field<'_>) -> Option<Pager> {
         let at = cursor.path()?;
         let Some(to) = self.parameter("as") else {
-            return self.table.reject("needs as: where the cursor goes");
+            return self
+                .table
+                .reject("needs the key `as`, which says where the cursor goes");
         };
         Some(Pager::Cursor {
             at,

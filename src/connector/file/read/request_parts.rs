@@ -61,7 +61,7 @@ impl RequestReader<'_> {
     fn header(&self, entry: &TableEntry<'_>) -> Option<(HeaderName, Template)> {
         let name = HeaderName::from_bytes(entry.key.as_bytes()).ok();
         let Some(name) = name.filter(|name| !is_own(name.as_str())) else {
-            let message = "is not a header that a file may set: a credential belongs into [auth]";
+            let message = "is not a header that a file may set: a credential belongs in [auth]";
             return entry.reject(message);
         };
         Some((name, self.template(entry.value)?))
@@ -95,7 +95,7 @@ impl RequestReader<'_> {
             (Some(body), None) => self.node(body, false).map(BodyPlan::Json),
             (None, Some(_)) => Some(BodyPlan::Form(self.arguments(table, "form"))),
             (None, None) => None,
-            (Some(_), Some(form)) => form.reject("is not possible beside body"),
+            (Some(_), Some(form)) => form.reject("cannot be set together with body"),
         }
     }
 
@@ -198,7 +198,7 @@ fn path_fault(segments: &[Template]) -> Option<&'static str> {
     let is_empty = |segment: &Template| segment.literal() == Some("");
     let has_pattern = |segment: &Template| segment.slots().any(|slot| slot.pattern.is_some());
     if segments.iter().any(is_odd_segment) {
-        Some("must be a plain path: parameters belong into query")
+        Some("must be a plain path: parameters belong in query")
     } else if inner.iter().any(is_empty) {
         Some("has an empty segment")
     } else if segments.iter().any(has_pattern) {

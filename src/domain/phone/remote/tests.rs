@@ -147,7 +147,7 @@ fn a_text_in_place_of_a_number_is_no_number_and_no_error() {
 }
 
 #[test]
-fn a_house_has_words_of_its_own() {
+fn an_installation_has_words_of_its_own() {
     let words = ["Kein Anschluss", "+1 999-999-9999", "n.n."];
     for text in [
         "kein anschluss",

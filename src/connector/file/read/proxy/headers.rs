@@ -26,7 +26,7 @@ fn header(entry: TableEntry<'_>) -> Option<(HeaderName, TableEntry<'_>)> {
     match HeaderName::from_bytes(entry.key.as_bytes()) {
         Ok(name) if is_connection_header(&name) => None,
         Ok(name) if is_scalar(entry.value) => Some((name, entry)),
-        Ok(_) => entry.reject("must be a text"),
+        Ok(_) => entry.reject("must be a string"),
         Err(_) => entry.reject("is not the name of a header"),
     }
 }

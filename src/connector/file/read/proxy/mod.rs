@@ -197,7 +197,7 @@ impl ProxyFile<'_> {
         Some(careful.into())
     }
 
-    /// The default headers that our own requests can have too: those without placeholders.
+    /// The default headers that our own requests can have too: those without slots.
     fn fixed_headers(&self) -> Vec<TableEntry<'_>> {
         let headers = self.default_headers();
         let entries = headers.iter().flat_map(Table::entries);

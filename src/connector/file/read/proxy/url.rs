@@ -125,7 +125,7 @@ fn host_of(address: &str) -> Option<String> {
     url.host_str().map(str::to_owned)
 }
 
-/// The base address. Its placeholders can be the user's host and fields of the additional info.
+/// The base address. Its slots can be the user's host and fields of the additional info.
 fn base_form(template: &ProxyTemplate, field: Field<'_>) -> Option<BaseForm> {
     if let Some(address) = template.literal() {
         return fixed_base(address, field);
@@ -143,7 +143,7 @@ fn fixed_base(address: &str, field: Field<'_>) -> Option<BaseForm> {
     if fixed_address(address).is_err() {
         return field.reject(
             "must be an https address with a host name, without port, user and \
-             query; another one belongs into the setting base_url",
+             query; another one belongs in the setting base_url",
         );
     }
     Some(BaseForm::fixed(address))
