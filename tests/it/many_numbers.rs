@@ -255,7 +255,7 @@ pub(crate) fn asker(kind: &str) -> FindContactRequest {
     request
 }
 
-/// Calls and milliseconds of a prefetch of 250 numbers, and of 250 look-ups side by side.
+/// Calls and milliseconds of a prefetch of 250 numbers, and of 250 look-ups in parallel.
 async fn measured(kind: &str) -> [(usize, u128); 2] {
     let replies = recorded_for_nobody(kind);
     let crm = FakeCrm::start(move |seen| nobody(&replies, seen)).await;

@@ -153,7 +153,7 @@ async fn a_batch_tells_each_number_once_and_the_sums() {
     for (text, reason) in [
         ("nonsense", "is not a telephone number"),
         ("anonymous", "is withheld"),
-        ("911", "service number"),
+        ("911", "short code"),
     ] {
         assert_eq!(of(text).outcome(), PrefetchOutcome::InvalidNumber);
         assert!(of(text).reason.contains(reason), "{:?}", of(text));

@@ -44,7 +44,7 @@ fn one_mistake_is_one_fault_at_its_path_and_shows_no_secret() {
         (
             with(&format!("{{ file = \"{sound}\", env = \"PATH\" }}")),
             format!("{path}.env"),
-            "beside file",
+            "together with file",
         ),
         (
             with("{ file = \"/nowhere\" }"),

@@ -42,7 +42,7 @@ pub(super) fn error_rule(field: Field<'_>) -> Option<ReplyRule> {
     let statuses = table.get("status").map(statuses);
     let conditions = conditions(&table);
     if table.has("not_json") && !conditions.is_empty() {
-        table.fault("has not_json beside a condition on the body");
+        table.fault("has both `not_json` and a condition on the body");
     }
     if statuses.is_none() && conditions.is_empty() {
         table.fault(
