@@ -29,13 +29,17 @@ const RENEWAL: Duration = Duration::from_secs(1);
 const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(100);
 
-/// The same token means the same holder: its first request may have been executed although no reply
-/// arrived. A load for a ringing phone takes the lease from one that is not, because that one may
-/// wait in the queue for minutes.
+/// A token is the urgency of its load, its replica, and a random part. A load for a ringing phone
+/// takes the lease from one that is not, because that one may wait in the queue for minutes. A
+/// replica takes its own lease: its earlier load was overtaken by an invalidation, or the reply to
+/// its request was lost, and the request was perhaps executed only after its release.
 const ACQUIRE: &str = "
 local holder = redis.call('GET', KEYS[1])
-local hurry = string.byte(ARGV[1]) == 1 and holder and string.byte(holder) == 0
-if holder and holder ~= ARGV[1] and not hurry then return 0 end
+if holder then
+    local hurry = string.byte(ARGV[1]) == 1 and string.byte(holder) == 0
+    local own = string.sub(holder, 2, 8) == string.sub(ARGV[1], 2, 8)
+    if not hurry and not own then return 0 end
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 enter(KEYS[2], ARGV[3], KEYS[1])
 return 1
@@ -60,6 +64,8 @@ pub struct Leases {
     link: Link,
     scripts: Arc<LeaseScripts>,
     tasks: TaskTracker,
+    /// Random, in all tokens of this replica.
+    replica: [u8; 7],
 }
 
 struct LeaseScripts {
@@ -123,15 +129,18 @@ impl Leases {
     /// Leases over a link. They are given back in tasks of `tasks`.
     #[must_use]
     pub fn new(link: Link, tasks: TaskTracker) -> Self {
+        let [replica @ .., _, _, _, _, _, _, _, _, _] = token();
         Self {
             link,
             scripts: Arc::default(),
             tasks,
+            replica,
         }
     }
 
-    /// Requests the lease of a question under a credential, within the link's timeout. A call pop
-    /// takes it from background work, which costs one more load.
+    /// Requests the lease of a question under a credential, within the link's timeout, for the
+    /// latest load of this replica. A call pop takes it from background work, which costs one
+    /// more load.
     pub async fn acquire(&self, question: &QuestionKey, auth: AuthTag, lane: Lane) -> Acquired {
         // Held from the first moment: a caller that leaves before the answer may have got it.
         let mut lease = Lease {
@@ -158,6 +167,7 @@ impl Leases {
         let suffix = format!("l:{}:{}", hex(&question.to_bytes()), hex(&auth.to_bytes()));
         let mut token = token();
         token[0] = u8::from(lane == Lane::CallPop);
+        token[1..8].copy_from_slice(&self.replica);
         Holding {
             link: self.link.clone(),
             scripts: Arc::clone(&self.scripts),

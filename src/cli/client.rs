@@ -271,7 +271,7 @@ impl ClientArgs {
 }
 
 /// A variable of the environment. An empty one counts as not set.
-fn variable(name: &str) -> Option<OsString> {
+pub(super) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 

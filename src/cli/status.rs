@@ -12,8 +12,12 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+use super::client::variable;
 use super::{Failure, say, show, words};
 use crate::clock;
+
+/// The operations port of a daemon with the default settings.
+const OPS: &str = "http://127.0.0.1:9464";
 
 /// How long each page may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -23,9 +27,10 @@ const MOST: usize = 8 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
-    /// The address of the daemon's operations port: ops.listen in its settings.
-    #[arg(long, default_value = "http://127.0.0.1:9464", value_name = "URL")]
-    ops: String,
+    /// The address of the daemon's operations port: ops.listen in its settings. Without it, the
+    /// variable CONTACTD_OPS is used. [default: http://127.0.0.1:9464]
+    #[arg(long, value_name = "URL")]
+    ops: Option<String>,
     /// How to print the figures.
     #[arg(long, value_enum, default_value = "human")]
     output: StatusOutput,
@@ -49,12 +54,14 @@ impl StatusOutput {
 }
 
 pub(super) async fn run(args: StatusArgs) -> Result<ExitCode, Failure> {
-    let base = base(&args.ops)?;
+    let variable = || variable("CONTACTD_OPS")?.into_string().ok();
+    let ops = args.ops.or_else(variable);
+    let base = base(ops.as_deref().unwrap_or(OPS))?;
     let (status, figures) = get(&base, args.output.path()).await?;
     if status != StatusCode::OK {
         return Err(anyhow!(
             "{base} is not the operations port of contactd: it answers {status}\n  \
-             ops.listen of the daemon's settings has its address (--ops); grpc.listen is another port."
+             ops.listen of the daemon's settings has its address (--ops or CONTACTD_OPS); grpc.listen is another port."
         )
         .into());
     }
@@ -106,7 +113,7 @@ async fn get(base: &str, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let page = page.ok_or_else(|| anyhow!("no answer within {}s", LIMIT.as_secs()));
     page.and_then(|page| page).map_err(|error| {
         anyhow!(
-            "no figures from {base}: {}\n  Is `contactd serve` running, and is this its ops.listen (--ops)?",
+            "no figures from {base}: {}\n  Is `contactd serve` running, and is this its ops.listen (--ops or CONTACTD_OPS)?",
             words(error.root_cause())
         )
     })

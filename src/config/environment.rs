@@ -9,9 +9,10 @@ use std::ffi::OsString;
 use super::section::ENV_PREFIX;
 
 /// Variables of commands, builds and tests. They are not settings of the daemon.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     "CONTACTD_AUTH_HEADER",
     "CONTACTD_SERVER",
+    "CONTACTD_OPS",
     "CONTACTD_TOKEN",
     "CONTACTD_TOKEN_FILE",
     "CONTACTD_CA_FILE",
@@ -84,6 +85,7 @@ mod tests {
             "CONTACTD_LOG",
             "CONTACTD_TOKEN",
             "CONTACTD_SERVER",
+            "CONTACTD_OPS",
             "CONTACTD_CA_FILE",
             "CONTACTD",
             "PATH",

@@ -227,6 +227,8 @@ impl<I, R> OpenGroup<I, R> {
 impl<I, R> Leading<'_, I, R> {
     /// Waits until the group is full, for a moment at most.
     async fn gather(&self, urgency: &Urgency) {
+        // On a busy machine the moment may be over before those who are ready have had their turn.
+        tokio::task::yield_now().await;
         tokio::select! {
             () = self.full.notified() => {}
             () = clock::sleep(GATHERING) => {}

@@ -211,14 +211,9 @@ async fn status_shows_the_figures_of_the_page_and_its_exit_code_says_ready() {
         "{shown}"
     );
 
-    let output = run(contactd(&[
-        "status",
-        "--ops",
-        &format!("http://{ops}/"),
-        "--output",
-        "json",
-    ]))
-    .await;
+    let mut by_variable = contactd(&["status", "--output", "json"]);
+    by_variable.env("CONTACTD_OPS", format!("http://{ops}/"));
+    let output = run(by_variable).await;
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&status["state"], &status["lookups"]["in_window"]),

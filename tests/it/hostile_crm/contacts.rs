@@ -3,7 +3,7 @@
 use prost::Message as _;
 use serde_json::{Value, json};
 
-use super::example_at;
+use super::{LIMITS, example_at};
 use crate::support::crm::example;
 use crate::support::daemon::{Changed as _, names};
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find, refresh};
@@ -17,7 +17,9 @@ async fn answer_to(
         _ => Reply::json(json!({"deals": deals, "next_page": null})),
     })
     .await;
-    let daemon = TestDaemon::start(&example_at(&crm.url())).await;
+    // These tests are about what an answer holds, however long a busy machine takes for it.
+    let patient = "[lookup]\ncall_timeout = \"30s\"\ntimeout = \"60s\"\n";
+    let daemon = TestDaemon::start(&example_at(&crm.url()).replace(LIMITS, patient)).await;
     // Who presses refresh waits for all deals.
     let answer = daemon.find(refresh()).await.unwrap();
     (daemon, answer)

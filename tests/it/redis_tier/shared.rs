@@ -11,7 +11,7 @@ use contactd::redis_link::{Reads, RedisTime};
 use tokio_util::task::TaskTracker;
 
 use super::{HOUR, key, question};
-use crate::support::redis::{RedisServer, link_to, tier_on};
+use crate::support::redis::{RedisServer, config, link_to, link_with, tier_on};
 
 fn auth(n: u8) -> AuthTag {
     AuthTag::from_bytes([n; 16])
@@ -28,7 +28,7 @@ fn taken(acquired: Acquired) -> Lease {
 async fn replicas(server: &RedisServer) -> ([Leases; 2], TaskTracker) {
     let tasks = TaskTracker::new();
     (
-        [(); 2].map(|()| Leases::new(link_to(&server.url()), tasks.clone())),
+        [(); 2].map(|()| Leases::new(link_with(&config(&server.url())).0, tasks.clone())),
         tasks,
     )
 }
@@ -54,11 +54,6 @@ async fn one_replica_loads_and_the_others_wait() {
             .await,
         Acquired::Held
     ));
-    assert!(matches!(
-        one.acquire(&question("u", 1), auth(1), Lane::Prefetch)
-            .await,
-        Acquired::Held
-    ));
     for (question, auth) in [
         (question("u", 2), auth(1)),
         (question("v", 1), auth(1)),
@@ -76,6 +71,27 @@ async fn one_replica_loads_and_the_others_wait() {
             .acquire(&question("u", 1), auth(1), Lane::Prefetch)
             .await,
     );
+}
+
+/// As after a request that was executed when its sender had given it up, and the release as well.
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn a_lease_that_its_replica_does_not_know_of_holds_up_only_the_others() {
+    let server = RedisServer::start().await;
+    let ([one, other], tasks) = replicas(&server).await;
+    for lane in [Lane::Prefetch, Lane::CallPop] {
+        let lost = taken(one.acquire(&question("u", 1), auth(1), lane).await);
+        let held = other.acquire(&question("u", 1), auth(1), lane).await;
+        assert!(matches!(held, Acquired::Held));
+        let next = taken(one.acquire(&question("u", 1), auth(1), lane).await);
+        give_back(lost, &tasks).await;
+        let held = other.acquire(&question("u", 1), auth(1), lane).await;
+        assert!(
+            matches!(held, Acquired::Held),
+            "the lost one was not its own"
+        );
+        give_back(next, &tasks).await;
+    }
 }
 
 #[tokio::test]

@@ -25,13 +25,13 @@ pub(crate) use daemon::{TestDaemon, find, refresh};
 
 /// Waits until `happened` says so; fails after ten seconds.
 pub(crate) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
-    let waited = clock::timeout(Duration::from_secs(10), async {
+    let waited = clock::timeout(Duration::from_secs(30), async {
         while !happened() {
             clock::sleep(Duration::from_millis(5)).await;
         }
     });
     assert!(
         waited.await.is_some(),
-        "still not so after ten seconds: {what}"
+        "still not so after half a minute: {what}"
     );
 }

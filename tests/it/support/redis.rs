@@ -189,8 +189,13 @@ pub(crate) fn link_with(config: &redis_link::LinkConfig) -> (Link, Gauge) {
     (link, up)
 }
 
+/// A link for tests of what Redis keeps, on machines that may be busy.
 pub(crate) fn link_to(url: &str) -> Link {
-    link_with(&config(url)).0
+    let patient = redis_link::LinkConfig {
+        timeout: Duration::from_secs(1),
+        ..config(url)
+    };
+    link_with(&patient).0
 }
 
 pub(crate) fn tier_on(link: Link) -> RedisTier {
