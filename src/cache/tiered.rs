@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use super::counts::TierCounters;
@@ -30,7 +31,7 @@ mod load;
 
 pub(crate) use inspect::TierAnswer;
 
-/// The pause between two sweeps of the memory tier.
+/// The pause between two sweeps of the memory tier, unless one is due.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// A stored answer that may be served.
@@ -57,6 +58,7 @@ pub struct TieredCache {
     invalidations: Arc<Invalidations>,
     /// How many replacements other replicas have published.
     replacements: Arc<AtomicU64>,
+    sweep_due: Arc<Notify>,
     clock: Arc<dyn Clock>,
     memory_counters: TierCounters,
     redis_counters: TierCounters,
@@ -126,6 +128,7 @@ impl TieredCache {
             names,
             invalidations,
             replacements,
+            sweep_due: Arc::default(),
             clock,
             memory_counters,
             redis_counters,
@@ -270,10 +273,11 @@ impl TieredCache {
         self.memory.ages().set(ages);
     }
 
-    /// Frees the memory of what may not be served any more, for ever. Readers do not depend on it.
+    /// Frees the memory of what may not be served any more, for ever: at once if a user's answers
+    /// were invalidated, otherwise from time to time. Readers do not depend on it.
     pub(crate) async fn sweep(self) {
         loop {
-            clock::sleep(SWEEP).await;
+            let _ = clock::timeout(SWEEP, self.sweep_due.notified()).await;
             self.sweep_once().await;
         }
     }
@@ -336,3 +340,6 @@ impl TieredCache {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// moka's table doubles on its way, so what an entry takes depends on how full it is: these are
 /// shortly before and shortly after two doublings.
-const COUNTS: [u32; 4] = [500_000, 550_000, 1_000_000, 1_100_000];
+const COUNTS: [u32; 4] = [700_000, 750_000, 1_000_000, 1_500_000];
 const KINDS: [&str; 3] = ["found", "absent", "moka"];
 
 /// The ceiling of the last part.
