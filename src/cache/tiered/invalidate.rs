@@ -103,7 +103,7 @@ impl TieredCache {
             ReplicaEvent::Lost => {
                 // It is unknown what is invalid, so everything is.
                 self.invalidations.clear();
-                self.memory.clear();
+                self.sweep_due.notify_one();
             }
             ReplicaEvent::Replaced(slot, asked) => {
                 self.replaced(*asked, |asked| self.memory.drop_older(slot, asked));
@@ -138,6 +138,6 @@ impl TieredCache {
 
     fn invalidate_user_here(&self, user: UserTag) {
         self.invalidations.invalidate_user(user);
-        self.memory.drop_user(user);
+        self.sweep_due.notify_one();
     }
 }

@@ -100,7 +100,7 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "cache.memory",
-        "memory for stored answers, bookkeeping included. One answer takes about 0.5 to 1 KiB",
+        "memory for stored answers, bookkeeping included. One answer takes about 0.4 to 0.8 KiB",
     ),
     setting("cache.found.fresh", "how long a found contact is fresh"),
     setting(

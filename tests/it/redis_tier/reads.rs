@@ -171,7 +171,7 @@ async fn what_an_erased_user_had_is_not_read_under_a_generation_seen_before() {
         one.store(
             &key("u", n),
             &ticket,
-            &Arc::new(entry("Ann", ticket.asked_at().0)),
+            &entry("Ann", ticket.asked_at().0),
             false,
         )
         .await;
