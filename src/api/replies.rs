@@ -86,7 +86,7 @@ impl PlatformReplies {
         let has_option = form.create_option.unwrap_or(self.has_create_option);
         let option = has_option.then(|| self.create_option.clone());
         FindReply {
-            stored: answer.entry.encoded_for(form.extension),
+            stored: Some(answer.entry.asked_for(form.extension)),
             create_option: option.unwrap_or_default(),
             message: self.message(answer.entry.count(), quality(answer)),
             lookup: lookup(answer),

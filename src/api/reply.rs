@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use prost::{EncodeError, Message as _};
 
+use crate::domain::Entry;
 use crate::pb::v1 as pb;
 
 /// Field number of `FindContactResponse.lookup`.
@@ -21,8 +22,8 @@ const ANSWER: u32 = 2;
 /// The parts of a `FindContactResponse`.
 #[derive(Debug, Default)]
 pub struct FindReply {
-    /// Contacts and number, as stored.
-    pub(super) stored: Bytes,
+    /// Contacts and number, as stored, if there was a look-up.
+    pub(super) stored: Option<Entry>,
     /// The "create new contact" entry, or nothing.
     pub(super) create_option: Bytes,
     /// The return message.
@@ -64,16 +65,22 @@ pub(crate) trait Reply {
     }
 }
 
+impl FindReply {
+    fn stored(&self) -> &[u8] {
+        self.stored.as_ref().map_or(&[], Entry::encoded)
+    }
+}
+
 impl Reply for FindReply {
     const NAME: &'static str = "FindContactResponse";
 
     fn encoded_len(&self) -> usize {
-        let parts = self.stored.len() + self.create_option.len() + self.message.len();
+        let parts = self.stored().len() + self.create_option.len() + self.message.len();
         parts + embedded_len(self.lookup.encoded_len())
     }
 
     fn encode(&self, buffer: &mut impl BufMut) -> Result<(), EncodeError> {
-        buffer.put_slice(&self.stored);
+        buffer.put_slice(self.stored());
         buffer.put_slice(&self.create_option);
         buffer.put_slice(&self.message);
         begin_embedded(LOOKUP, self.lookup.encoded_len(), buffer);

@@ -7,7 +7,6 @@ use std::future::ready;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +19,7 @@ use super::replies::ReplyForm;
 use super::reply::WatchReply;
 use super::{Asked, ContactApi, RequestContext, RequestPlaces, fields};
 use crate::clock;
+use crate::domain::Entry;
 use crate::pb::v1 as pb;
 use crate::resolver::{Answer, LookupProgress, Source, Watcher};
 
@@ -125,8 +125,8 @@ struct Screen<'s, 'a> {
     served: &'a ServedPlatform,
     form: ReplyForm,
     seen: mpsc::UnboundedReceiver<LookupProgress>,
-    /// The stored bytes of the last answer.
-    shown: Option<Bytes>,
+    /// The last answer.
+    shown: Option<Entry>,
     /// Whether the CRM has answered. After that, older answers are not shown.
     is_crms: bool,
     events: &'s mpsc::Sender<WatchItem>,
@@ -160,9 +160,10 @@ impl Screen<'_, '_> {
 
     /// Shows an answer, unless it is what is shown, or an older one than that.
     fn show(&mut self, answer: &Answer) {
-        let stored = answer.entry.encoded_for(self.form.extension);
+        let stored = answer.entry.asked_for(self.form.extension);
         let is_crms = answer.source == Source::Crm;
-        if self.shown.as_ref() == Some(&stored) || (self.is_crms && !is_crms) {
+        let shown = self.shown.as_ref().map(Entry::encoded);
+        if shown == Some(stored.encoded()) || (self.is_crms && !is_crms) {
             return;
         }
         if !self.tally.is_counted() {
@@ -175,8 +176,8 @@ impl Screen<'_, '_> {
 
     /// Shows contacts without their details, unless the same contacts are shown, perhaps with them.
     fn show_names(&mut self, answer: &Answer) {
-        let names = names_of(&answer.entry.encoded_for(self.form.extension));
-        let shown = self.shown.as_deref().and_then(names_of);
+        let names = names_of(&answer.entry.asked_for(self.form.extension));
+        let shown = self.shown.as_ref().and_then(names_of);
         if shown.is_none() || names != shown {
             self.show(answer);
         }
@@ -189,8 +190,8 @@ impl Screen<'_, '_> {
 }
 
 /// Ids and names of stored contacts.
-fn names_of(stored: &[u8]) -> Option<Vec<(String, String)>> {
-    let response = pb::FindContactResponse::decode(stored).ok()?;
+fn names_of(stored: &Entry) -> Option<Vec<(String, String)>> {
+    let response = pb::FindContactResponse::decode(stored.encoded()).ok()?;
     let contacts = response.matched_contact_info.into_iter();
     Some(contacts.map(|contact| (contact.id, contact.name)).collect())
 }

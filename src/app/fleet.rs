@@ -70,11 +70,14 @@ impl Fleet {
         let memory = MemoryCache::new(config.memory, config.ages, clock());
         let tier = shared.as_ref().map(|shared| shared.tier(context));
         let names = KeyNames::new(prefix, &secret);
+        let cache = TieredCache::new(memory, tier, names, clock(), context.metrics);
+        let sweep = cache.clone().sweep();
+        context.supervisor.spawn("the sweep of memory", sweep);
         let admissions = admissions_config(config);
         let of_admissions = shared.as_ref().map(SharedRedis::for_admissions);
         Ok(Self {
             keys: KeyMaker::new(secret.for_keys()),
-            cache: TieredCache::new(memory, tier, names, clock(), context.metrics),
+            cache,
             admissions: Admissions::new(admissions, clock(), of_admissions),
             shared,
             budgets: Arc::default(),

@@ -168,6 +168,7 @@ async fn a_part_that_panics_ends_the_daemon_in_order_and_with_an_error() {
         CERTIFICATES,
         "the Redis keeper",
         "the log reader",
+        "the sweep of memory",
         "the sweep of quotas",
         "the record of the status page",
     ];

@@ -133,7 +133,7 @@ fn entry(body: &[u8]) -> Option<Entry> {
         extensions,
         quality,
     } = store::Entry::decode(body).ok()?;
-    let entry = Entry::from_parts(EntryParts {
+    let entry = Entry::from_parts(&EntryParts {
         encoded,
         count,
         complete,

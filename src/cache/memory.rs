@@ -1,22 +1,33 @@
 //! The memory tier: moka, bounded in bytes.
+//!
+//! Moka keeps the most recently used answers and knows nothing of their age or validity: readers
+//! judge both. What nobody may read any more leaves memory by [`MemoryCache::sweep`]. Moka's own
+//! expiry and predicates would take 130 bytes more for each entry.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::invalidations::Watermark;
-use crate::clock::Clock;
-use crate::domain::{AgePolicy, Entry, SlotKey, Timestamp, UserTag};
+use crate::clock::{self, Clock};
+use crate::domain::{AgePolicy, Entry, Freshness, SlotKey, Timestamp, UserTag, judge};
 
-/// The memory of an entry besides its encoded bytes: key, `Arc`, moka's bookkeeping. Measured as
-/// resident memory per entry minus its payload, including the allocator's rounding
+/// The memory of an entry besides its [`Entry`]: key and moka's bookkeeping. Measured as resident
+/// memory just after moka's table has doubled, when there is most of it per entry
 /// (tests/bench/memory.rs).
-const OVERHEAD: usize = 530;
+const OVERHEAD: usize = 300;
+
+/// How many entries are swept without a pause, and how long the pause is. A million entries take
+/// 40 seconds.
+const PIECE: usize = 256;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// How long answers live, by the current settings. Clones share them.
 #[derive(Debug, Clone)]
@@ -32,10 +43,9 @@ impl CurrentAges {
         *self.0.read()
     }
 
-    /// Returns true if the ages differ.
-    fn set(&self, ages: AgePolicy) -> bool {
-        let mut in_force = self.0.write();
-        std::mem::replace(&mut *in_force, ages) != ages
+    /// Applies to all answers, because ages are judged on reading.
+    pub(super) fn set(&self, ages: AgePolicy) {
+        *self.0.write() = ages;
     }
 }
 
@@ -54,7 +64,9 @@ pub struct MemoryConfig {
 pub struct MemoryCache {
     entries: Cache<SlotKey, MemoryEntry, foldhash::fast::RandomState>,
     writers: Arc<KeyLocks>,
+    replaced: Arc<ReplacedUsers>,
     ages: CurrentAges,
+    clock: Arc<dyn Clock>,
 }
 
 /// Locks by key, for writers. Moka's own `and_compute_with` would take three times as long, and
@@ -77,13 +89,54 @@ impl KeyLocks {
     }
 }
 
+/// Users of whom another replica has replaced many answers. Those that were loaded before the
+/// moment are not returned, until a sweep has removed them.
+#[derive(Default)]
+struct ReplacedUsers {
+    any: AtomicBool,
+    moments: RwLock<HashMap<UserTag, Timestamp>>,
+}
+
+impl ReplacedUsers {
+    fn add(&self, user: UserTag, asked: Timestamp) {
+        let mut moments = self.moments.write();
+        let moment = moments.entry(user).or_default();
+        *moment = asked.max(*moment);
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Without any such user, which is nearly always, a hit takes no lock here.
+    fn is_replaced(&self, user: UserTag, asked: Timestamp) -> bool {
+        self.any.load(Ordering::Acquire)
+            && self
+                .moments
+                .read()
+                .get(&user)
+                .is_some_and(|moment| asked < *moment)
+    }
+
+    fn now(&self) -> HashMap<UserTag, Timestamp> {
+        self.moments.read().clone()
+    }
+
+    /// Forgets the moments of which nothing is left.
+    fn forget(&self, swept: &HashMap<UserTag, Timestamp>) {
+        let mut moments = self.moments.write();
+        moments.retain(|user, moment| swept.get(user) != Some(moment));
+        self.any.store(!moments.is_empty(), Ordering::Release);
+    }
+}
+
 /// An answer and when its load began, by the clock and as a watermark of invalidations.
 #[derive(Debug, Clone)]
 pub(super) struct MemoryEntry {
-    pub(super) entry: Arc<Entry>,
+    pub(super) entry: Entry,
     pub(super) asked: Timestamp,
     pub(super) watermark: Watermark,
 }
+
+/// With more, moka's node of it would be in the next size class.
+const _: () = assert!(size_of::<MemoryEntry>() == 24);
 
 impl fmt::Debug for MemoryCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,74 +146,44 @@ impl fmt::Debug for MemoryCache {
     }
 }
 
-/// Lets moka drop what no policy would serve any more, whether it was loaded here or came from
-/// Redis midway through its life. This is only garbage collection.
-struct EntryExpiry {
-    ages: CurrentAges,
-    clock: Arc<dyn Clock>,
+/// The memory of an answer with an allocation of that many bytes.
+fn weight(allocated: usize) -> usize {
+    size_class(allocated) + OVERHEAD
 }
 
-impl EntryExpiry {
-    fn left(&self, kept: &MemoryEntry) -> Duration {
-        let age = self.clock.now().since(kept.asked);
-        self.ages.get().ages(&kept.entry).stale.saturating_sub(age)
-    }
-}
-
-impl moka::Expiry<SlotKey, MemoryEntry> for EntryExpiry {
-    fn expire_after_create(&self, _: &SlotKey, kept: &MemoryEntry, _: Instant) -> Option<Duration> {
-        Some(self.left(kept))
-    }
-
-    // Otherwise a replaced entry would keep the old one's expiry.
-    fn expire_after_update(
-        &self,
-        _: &SlotKey,
-        kept: &MemoryEntry,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(self.left(kept))
-    }
-}
-
-/// The memory of an answer with that many encoded bytes. The allocator rounds up by at most an
-/// eighth.
-fn weight(encoded: usize) -> usize {
-    encoded + encoded / 8 + OVERHEAD
+/// What mimalloc takes for an allocation: multiples of 16 bytes up to 128, then four sizes for each
+/// doubling.
+fn size_class(bytes: usize) -> usize {
+    let step = bytes.next_power_of_two() / 8;
+    bytes.next_multiple_of(step.max(16))
 }
 
 impl MemoryCache {
     /// An empty tier.
     #[must_use]
     pub fn new(config: MemoryConfig, ages: AgePolicy, clock: Arc<dyn Clock>) -> Self {
-        let ages = CurrentAges::new(ages);
         let entries = Cache::builder()
             .max_capacity(config.bytes)
             .weigher(|_: &SlotKey, kept: &MemoryEntry| {
-                u32::try_from(weight(
-                    kept.entry.encoded().len() + kept.entry.extension_bytes(),
-                ))
-                .unwrap_or(u32::MAX)
+                u32::try_from(weight(kept.entry.allocated())).unwrap_or(u32::MAX)
             })
             .eviction_policy(EvictionPolicy::lru())
-            .support_invalidation_closures()
-            .expire_after(EntryExpiry {
-                ages: ages.clone(),
-                clock,
-            })
             .build_with_hasher(foldhash::fast::RandomState::default());
         Self {
             entries,
             writers: Arc::default(),
-            ages,
+            replaced: Arc::default(),
+            ages: CurrentAges::new(ages),
+            clock,
         }
     }
 
     /// The stored answer, whatever its age.
     #[must_use]
     pub(super) fn get(&self, key: &SlotKey) -> Option<MemoryEntry> {
-        self.entries.get(key)
+        let kept = self.entries.get(key)?;
+        let is_replaced = self.replaced.is_replaced(key.user(), kept.asked);
+        (!is_replaced).then_some(kept)
     }
 
     /// Stores an answer unless a later one is already there: a slow load that began before a manual
@@ -184,24 +207,14 @@ impl MemoryCache {
         &self.ages
     }
 
-    /// Applies other ages. Moka recalculates the expiry of all entries, which takes a microsecond
-    /// or two each. Afterwards all answers count as just used, in no particular order.
-    pub(super) fn set_ages(&self, ages: AgePolicy) {
-        if !self.ages.set(ages) {
-            return;
-        }
-        for (key, _) in &self.entries {
-            let _writing = self.writers.lock(&key);
-            if let Some(kept) = self.entries.get(&*key) {
-                self.entries.insert(*key, kept);
-            }
-        }
-    }
-
     /// Drops the answer if it was loaded before `asked`.
     pub(super) fn drop_older(&self, key: &SlotKey, asked: Timestamp) {
+        self.drop_if(key, |stored| stored.asked < asked);
+    }
+
+    fn drop_if(&self, key: &SlotKey, is_unwanted: impl FnOnce(&MemoryEntry) -> bool) {
         let _writing = self.writers.lock(key);
-        if self.asked(key).is_some_and(|stored| stored < asked) {
+        if self.entries.get(key).as_ref().is_some_and(is_unwanted) {
             self.entries.invalidate(key);
         }
     }
@@ -211,27 +224,39 @@ impl MemoryCache {
         self.entries.get(key).map(|stored| stored.asked)
     }
 
-    /// Drops a user's answers that were loaded before `asked`.
+    /// Drops a user's answers that were loaded before `asked`: they are not returned any more, and
+    /// the next sweep frees their memory.
     pub(super) fn drop_older_of(&self, user: UserTag, asked: Timestamp) {
-        // Moka drops only what is there at this moment.
+        // A copy from Redis that is being stored is there before the sweep begins to look.
         let _writing = self.writers.lock_all();
-        // Fails only if the cache was built without support for it.
-        let _ = self
-            .entries
-            .invalidate_entries_if(move |key, kept| key.user() == user && kept.asked < asked);
+        self.replaced.add(user, asked);
     }
 
-    /// Drops a user's answers. The watermarks already prevent reading them; this frees the memory.
-    pub(super) fn drop_user(&self, user: UserTag) {
-        // Fails only if the cache was built without support for it.
-        let _ = self
-            .entries
-            .invalidate_entries_if(move |key, _| key.user() == user);
+    /// Removes the answers that no reader may have: those past their hard end, replaced ones, and
+    /// those that are not `is_current` any more. Pauses after every [`PIECE`] of them, so that it
+    /// takes two hundredths of a core and no look-up waits for it.
+    pub(super) async fn sweep(&self, is_current: impl Fn(UserTag, Watermark) -> bool) {
+        let replaced = self.replaced.now();
+        let is_unwanted = |key: &SlotKey, kept: &MemoryEntry| {
+            self.is_expired(kept)
+                || self.replaced.is_replaced(key.user(), kept.asked)
+                || !is_current(key.user(), kept.watermark)
+        };
+        for (n, (key, kept)) in (1..).zip(&self.entries) {
+            if is_unwanted(&key, &kept) {
+                // Another answer may have come meanwhile.
+                self.drop_if(&key, |kept| is_unwanted(&key, kept));
+            }
+            if n % PIECE == 0 {
+                clock::sleep(PAUSE).await;
+            }
+        }
+        self.replaced.forget(&replaced);
     }
 
-    /// Drops everything.
-    pub(super) fn clear(&self) {
-        self.entries.invalidate_all();
+    fn is_expired(&self, kept: &MemoryEntry) -> bool {
+        let age = self.clock.now().since(kept.asked);
+        judge(&kept.entry, age, &self.ages.get()) == Freshness::Expired
     }
 
     /// Entries and bytes held, once pending evictions are done.
@@ -244,9 +269,13 @@ impl MemoryCache {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::cache::invalidations::Invalidations;
-    use crate::clock::SystemClock;
+    use crate::clock::{ManualClock, SystemClock};
     use crate::domain::{
         Ages, Contact, Crm, E164, Identity, KeyMaker, MatchQuality, Party, SharedTime, User,
     };
@@ -309,14 +338,14 @@ mod tests {
         }
     }
 
-    fn entry(party: &Party, name: &str) -> Arc<Entry> {
-        Arc::new(Entry::new(party, &[contact(name)], true, SharedTime(0)))
+    fn entry(party: &Party, name: &str) -> Entry {
+        Entry::new(party, &[contact(name)], true, SharedTime(0))
     }
 
-    fn kept(entry: &Arc<Entry>, asked: u64) -> MemoryEntry {
+    fn kept(entry: &Entry, asked: u64) -> MemoryEntry {
         let asked = Timestamp(SystemClock::start().now().0 + asked);
         MemoryEntry {
-            entry: Arc::clone(entry),
+            entry: entry.clone(),
             asked,
             watermark: Invalidations::default().watermark(),
         }
@@ -350,7 +379,14 @@ mod tests {
             drop_older(later);
             assert!(cache.get(&key).is_none());
         }
-        cache.store_if(key, kept, || false);
+        cache.store_if(
+            key,
+            MemoryEntry {
+                asked: later,
+                ..kept
+            },
+            || false,
+        );
         assert!(cache.get(&key).is_none());
     }
 
@@ -382,41 +418,109 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_end_that_was_fixed_at_storing_follows_other_ages() {
-        let policy = |stale| {
-            let ages = Ages {
-                fresh: Duration::ZERO,
-                stale,
-            };
-            AgePolicy {
-                found: ages,
-                absent: ages,
-            }
-        };
-        let (short, long) = (
-            policy(Duration::from_millis(300)),
-            policy(Duration::from_secs(3600)),
-        );
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let cache = || MemoryCache::new(MemoryConfig { bytes: 1 << 20 }, short, Arc::clone(&clock));
-        let ((judged, untouched), (key, party)) = ((cache(), cache()), key(1));
-        let stored = MemoryEntry {
-            asked: clock.now(),
-            ..kept(&entry(&party, "Ada"), 0)
-        };
-        judged.store(key, stored.clone());
-        untouched.store(key, stored);
-        judged.set_ages(long);
-        while untouched.get(&key).is_some() {
-            std::thread::yield_now();
+    /// A cache with the answers to the first `count` questions, asked now, and the clock of it.
+    fn filled(count: u32) -> (MemoryCache, ManualClock) {
+        let clock = ManualClock::new(Timestamp(1_000_000));
+        let config = MemoryConfig { bytes: 1 << 30 };
+        let cache = MemoryCache::new(config, ages(), Arc::new(clock.clone()));
+        for n in 0..count {
+            let (key, party) = key(n);
+            let asked = clock.now();
+            cache.store(
+                key,
+                MemoryEntry {
+                    asked,
+                    ..kept(&entry(&party, "Ada"), 0)
+                },
+            );
         }
-        assert!(
-            judged.get(&key).is_some(),
-            "it outlives the end that it was stored with"
+        (cache, clock)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sweep_frees_what_is_past_its_end_by_the_ages_of_now_and_nothing_else() {
+        let (cache, clock) = filled(1_000);
+        let step = Duration::from_millis(1);
+        clock.advance(Duration::from_secs(600) - step);
+        cache.sweep(|_, _| true).await;
+        assert_eq!(cache.size().0, 1_000);
+        let (younger, party) = key(1_000);
+        let asked = clock.now();
+        cache.store(
+            younger,
+            MemoryEntry {
+                asked,
+                ..kept(&entry(&party, "Eve"), 0)
+            },
         );
-        judged.set_ages(short);
-        assert!(judged.get(&key).is_none(), "and goes with shorter ages");
+        clock.advance(step);
+        let longer = Ages {
+            stale: Duration::from_secs(601),
+            ..ages().found
+        };
+        cache.ages().set(AgePolicy {
+            found: longer,
+            ..ages()
+        });
+        cache.sweep(|_, _| true).await;
+        assert_eq!(cache.size().0, 1_001);
+        cache.ages().set(ages());
+        cache.sweep(|_, _| true).await;
+        assert_eq!(cache.size().0, 1);
+        assert!(cache.get(&younger).is_some());
+        cache.sweep(|_, _| false).await;
+        assert_eq!(cache.size(), (0, 0), "nothing of it is valid any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sweep_lets_others_run_and_takes_as_long_as_it_says() {
+        let (cache, _clock) = filled(10_000);
+        let start = clock::now();
+        cache.sweep(|_, _| true).await;
+        assert_eq!(
+            start.elapsed(),
+            PAUSE * 39,
+            "a pause after each of the pieces"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_replaced_for_a_whole_user_stays_away_and_is_freed() {
+        let (cache, clock) = filled(1_000);
+        let ((first, party), (other, _)) = (key(0), key(1));
+        let newer = |asked| MemoryEntry {
+            asked,
+            ..kept(&entry(&party, "Eve"), 0)
+        };
+        let now = clock.now();
+        cache.drop_older_of(first.user(), Timestamp(now.0 + 1));
+        // An earlier moment that comes later changes nothing.
+        cache.drop_older_of(first.user(), now);
+        assert!(cache.get(&other).is_none());
+        cache.store(first, newer(Timestamp(now.0 + 1)));
+        assert!(cache.get(&first).is_some(), "it is no older");
+        let mut sweep = pin!(cache.sweep(|_, _| true));
+        assert!(sweep.as_mut().now_or_never().is_none(), "it pauses");
+        cache.drop_older_of(first.user(), Timestamp(now.0 + 2));
+        sweep.await;
+        assert!(cache.get(&first).is_none(), "replaced during the sweep");
+        cache.sweep(|_, _| true).await;
+        assert_eq!(cache.size().0, 0);
+        cache.store(first, newer(now));
+        assert!(cache.get(&first).is_some(), "there is nothing left to hide");
+    }
+
+    #[test]
+    fn an_allocation_counts_as_what_the_allocator_takes_for_it() {
+        // mimalloc's table of sizes, from its `init.c`, in bytes.
+        let classes = [
+            16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768,
+            896, 1024, 1280, 1536, 1792, 2048, 2560,
+        ];
+        for bytes in 1..=2560 {
+            let class = classes.into_iter().find(|class| bytes <= *class);
+            assert_eq!(Some(size_class(bytes)), class, "{bytes}");
+        }
     }
 
     #[test]
@@ -429,7 +533,7 @@ mod tests {
         let (entries, bytes) = cache.size();
         assert!(bytes <= 100_000, "{bytes}");
         let (last, party) = key(9_999);
-        let each = weight(entry(&party, "somebody").encoded().len());
+        let each = weight(entry(&party, "somebody").allocated());
         assert_eq!(bytes, entries * each as u64);
         assert!(cache.get(&last).is_some(), "the newest entry is kept");
     }

@@ -17,7 +17,7 @@ use super::memory::{MemoryCache, MemoryEntry};
 use super::redis::{CHUNK, NumberAnswers, RedisTier};
 use super::replaced::Outbox;
 use super::token_cache::UserTokenCache;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::domain::{
     AgePolicy, ContactKey, Entry, Freshness, QuestionKey, Source, Timestamp, UserTag, judge,
 };
@@ -30,11 +30,14 @@ mod load;
 
 pub(crate) use inspect::TierAnswer;
 
+/// The pause between two sweeps of the memory tier.
+const SWEEP: Duration = Duration::from_secs(30);
+
 /// A stored answer that may be served.
 #[derive(Debug, Clone)]
 pub struct Stored {
     /// The answer.
-    pub entry: Arc<Entry>,
+    pub entry: Entry,
     /// Never `Expired`.
     pub(crate) freshness: Freshness,
     /// When the CRM was asked.
@@ -262,10 +265,23 @@ impl TieredCache {
     }
 
     /// Applies other ages, also to what is stored in memory. What is stored in Redis is judged by
-    /// them when it is read, but expires at the latest at the end that it was stored with. May take
-    /// some tenths of a second.
+    /// them when it is read, but expires at the latest at the end that it was stored with.
     pub(crate) fn set_ages(&self, ages: AgePolicy) {
-        self.memory.set_ages(ages);
+        self.memory.ages().set(ages);
+    }
+
+    /// Frees the memory of what may not be served any more, for ever. Readers do not depend on it.
+    pub(crate) async fn sweep(self) {
+        loop {
+            clock::sleep(SWEEP).await;
+            self.sweep_once().await;
+        }
+    }
+
+    /// One sweep, with its pauses.
+    pub async fn sweep_once(&self) {
+        let is_current = |user, watermark| self.invalidations.is_user_current(watermark, user);
+        self.memory.sweep(is_current).await;
     }
 
     /// The last invalidation that concerns this question.
@@ -294,9 +310,9 @@ impl TieredCache {
     }
 
     fn promote(&self, key: &ContactKey, mark: ReadMark, entry: Option<Entry>) -> Option<Stored> {
-        let entry = Arc::new(entry?);
+        let entry = entry?;
         let asked = self.shared.as_ref()?.time.here(entry.asked_at())?;
-        let stored = self.servable(Arc::clone(&entry), asked, Source::Redis)?;
+        let stored = self.servable(entry.clone(), asked, Source::Redis)?;
         let kept = MemoryEntry {
             entry,
             asked,
@@ -308,7 +324,7 @@ impl TieredCache {
         Some(stored)
     }
 
-    fn servable(&self, entry: Arc<Entry>, asked: Timestamp, source: Source) -> Option<Stored> {
+    fn servable(&self, entry: Entry, asked: Timestamp, source: Source) -> Option<Stored> {
         let age = self.clock.now().since(asked);
         let freshness = judge(&entry, age, &self.memory.ages().get());
         (freshness != Freshness::Expired).then_some(Stored {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use prost::Message as _;
 use serde_json::{Map, Value};
 
@@ -103,7 +102,7 @@ impl fmt::Debug for Contact {
 /// `lookup` the number and whether the answer is complete. Protobuf merges them with the parts that
 /// follow, so a hit encodes nothing.
 #[must_use]
-pub(crate) fn encode(party: &Party, contacts: &[Contact], complete: bool) -> Bytes {
+pub(crate) fn encode(party: &Party, contacts: &[Contact], complete: bool) -> Vec<u8> {
     let phone = party.to_string();
     let lookup = pb::Lookup {
         phone_number: phone.clone(),
@@ -118,16 +117,16 @@ pub(crate) fn encode(party: &Party, contacts: &[Contact], complete: bool) -> Byt
         return_message: None,
         lookup: Some(lookup),
     };
-    response.encode_to_vec().into()
+    response.encode_to_vec()
 }
 
 /// Reorders the contacts of the encoded bytes. Among contacts of equal quality those with the
 /// requested extension come first, those with other extensions last. `extensions` are the contacts'
 /// own, as [`extension_list`] formats them.
 #[must_use]
-pub(crate) fn ranked(encoded: &Bytes, extensions: &[String], asked: Extension) -> Bytes {
-    let Ok(mut response) = pb::FindContactResponse::decode(encoded.clone()) else {
-        return encoded.clone();
+pub(crate) fn ranked(encoded: &[u8], extensions: &[String], asked: Extension) -> Vec<u8> {
+    let Ok(mut response) = pb::FindContactResponse::decode(encoded) else {
+        return encoded.to_vec();
     };
     let asked = asked.to_string();
     let rank = |list: &String| match list.as_str() {
@@ -142,7 +141,7 @@ pub(crate) fn ranked(encoded: &Bytes, extensions: &[String], asked: Extension) -
         .collect();
     contacts.sort_by_key(|(contact, rank)| (MatchQuality::of_message(contact), *rank));
     response.matched_contact_info = contacts.into_iter().map(|(contact, _)| contact).collect();
-    response.encode_to_vec().into()
+    response.encode_to_vec()
 }
 
 /// Formats the extensions of one contact for storage: separated by commas, empty for none.

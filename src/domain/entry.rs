@@ -1,10 +1,11 @@
 //! A stored answer and its freshness: a pure function of the entry, the time and the policy. The
-//! expiry in moka and Redis is only garbage collection.
+//! sweep of the memory tier and the expiry in Redis are only garbage collection.
 
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use triomphe::ThinArc;
 
 use super::contact::{self, Contact, MatchQuality};
 use super::phone::{Extension, Party};
@@ -36,6 +37,9 @@ impl Timestamp {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SharedTime(pub u64);
 
+/// Between the extensions of two contacts. Those of one contact are digits and commas.
+const BETWEEN: &str = "\n";
+
 /// How far a stored time may be ahead of Redis' time. If it is further ahead, another clock was
 /// used.
 const AHEAD: Duration = Duration::from_secs(5);
@@ -59,8 +63,24 @@ impl SharedTime {
 }
 
 /// The CRM's answer for one key, never an error. `count` 0 is proven absence.
+///
+/// One allocation, shared by its clones: the facts, then the encoded answer, then the extensions. A
+/// million of these are kept in memory.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Entry(EntryParts);
+pub struct Entry(ThinArc<EntryFacts, u8>);
+
+/// What is known of an answer besides its encoded bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct EntryFacts {
+    asked_at: SharedTime,
+    count: u32,
+    /// How many bytes at the end of the allocation are the extensions.
+    extension_bytes: u32,
+    complete: bool,
+    jitter: u8,
+    absences: u8,
+    quality: Option<MatchQuality>,
+}
 
 /// The parts of an entry, for tiers outside this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,73 +109,136 @@ impl Entry {
     /// CRM may have changed while it answered.
     #[must_use]
     pub fn new(party: &Party, contacts: &[Contact], complete: bool, asked_at: SharedTime) -> Self {
-        Self(EntryParts {
-            encoded: contact::encode(party, contacts, complete),
-            count: u32::try_from(contacts.len()).unwrap_or(u32::MAX),
-            complete,
+        let facts = EntryFacts {
             asked_at,
+            count: u32::try_from(contacts.len()).unwrap_or(u32::MAX),
+            extension_bytes: 0,
+            complete,
             jitter: 0,
             absences: 0,
-            extensions: Vec::new(),
             quality: contacts.iter().map(|contact| contact.quality).min(),
-        })
+        };
+        Self::assemble(facts, &contact::encode(party, contacts, complete), "")
+    }
+
+    fn assemble(facts: EntryFacts, encoded: &[u8], extensions: &str) -> Self {
+        let facts = EntryFacts {
+            extension_bytes: u32::try_from(extensions.len()).unwrap_or(u32::MAX),
+            ..facts
+        };
+        let bytes = [encoded, extensions.as_bytes()].concat();
+        Self(ThinArc::from_header_and_slice(facts, &bytes))
+    }
+
+    fn facts(&self) -> EntryFacts {
+        self.0.header.header
+    }
+
+    /// The encoded answer and the extensions.
+    fn halves(&self) -> (&[u8], &[u8]) {
+        let bytes = &self.0.slice;
+        bytes.split_at(
+            bytes
+                .len()
+                .saturating_sub(self.facts().extension_bytes as usize),
+        )
+    }
+
+    fn with_facts(&self, facts: EntryFacts) -> Self {
+        Self(ThinArc::from_header_and_slice(facts, &self.0.slice))
     }
 
     /// The same answer with the extensions of the contacts' numbers, one text for each contact.
     #[must_use]
-    pub(crate) fn with_extensions(self, extensions: Vec<String>) -> Self {
+    pub(crate) fn with_extensions(self, extensions: &[String]) -> Self {
         let any = extensions.iter().any(|list| !list.is_empty())
-            && extensions.len() == self.0.count as usize;
-        Self(EntryParts {
-            extensions: if any { extensions } else { Vec::new() },
-            ..self.0
-        })
+            && extensions.len() == self.count() as usize;
+        if !any {
+            return self;
+        }
+        Self::assemble(self.facts(), self.encoded(), &extensions.join(BETWEEN))
     }
 
     /// The same answer with a life shortened by `jitter` / 255 of a tenth, so that answers that
     /// were loaded together do not all become stale together.
     #[must_use]
     pub fn with_jitter(self, jitter: u8) -> Self {
-        Self(EntryParts { jitter, ..self.0 })
+        self.with_facts(EntryFacts {
+            jitter,
+            ..self.facts()
+        })
     }
 
     /// The same answer as the successor of `earlier`. Repeated absence is trusted for longer,
     /// because a number that nobody has rarely becomes somebody's within a minute.
     #[must_use]
     pub(crate) fn after(self, earlier: Option<&Self>) -> Self {
-        let repeats = self.0.count == 0 && earlier.is_some_and(|earlier| earlier.0.count == 0);
+        let repeats = self.count() == 0 && earlier.is_some_and(|earlier| earlier.count() == 0);
         let absences = earlier
             .filter(|_| repeats)
-            .map_or(0, |earlier| earlier.0.absences.saturating_add(1));
-        Self(EntryParts { absences, ..self.0 })
+            .map_or(0, |earlier| earlier.facts().absences.saturating_add(1));
+        self.with_facts(EntryFacts {
+            absences,
+            ..self.facts()
+        })
     }
 
     /// Reassembles the result of [`Entry::parts`].
     #[must_use]
-    pub(crate) fn from_parts(parts: EntryParts) -> Self {
-        Self(parts)
+    pub(crate) fn from_parts(parts: &EntryParts) -> Self {
+        let facts = EntryFacts {
+            asked_at: parts.asked_at,
+            count: parts.count,
+            extension_bytes: 0,
+            complete: parts.complete,
+            jitter: parts.jitter,
+            absences: parts.absences,
+            quality: parts.quality,
+        };
+        Self::assemble(facts, &parts.encoded, &parts.extensions.join(BETWEEN))
     }
 
     /// The parts to store.
     #[must_use]
     pub(crate) fn parts(&self) -> EntryParts {
-        self.0.clone()
+        let facts = self.facts();
+        EntryParts {
+            encoded: Bytes::copy_from_slice(self.encoded()),
+            count: facts.count,
+            complete: facts.complete,
+            asked_at: facts.asked_at,
+            jitter: facts.jitter,
+            absences: facts.absences,
+            extensions: self.extensions(),
+            quality: facts.quality,
+        }
     }
 
     /// Contacts and number as the first bytes of a `FindContactResponse`.
     #[must_use]
-    pub fn encoded(&self) -> &Bytes {
-        &self.0.encoded
+    pub fn encoded(&self) -> &[u8] {
+        self.halves().0
     }
 
-    /// [`Entry::encoded`] for a question about this extension of the number.
+    /// One text for each contact, or nothing.
+    fn extensions(&self) -> Vec<String> {
+        let (_, extensions) = self.halves();
+        if extensions.is_empty() {
+            return Vec::new();
+        }
+        let lists = String::from_utf8_lossy(extensions);
+        lists.split(BETWEEN).map(str::to_owned).collect()
+    }
+
+    /// The same answer for a question about this extension of the number.
     #[must_use]
-    pub(crate) fn encoded_for(&self, asked: Option<Extension>) -> Bytes {
-        match asked {
-            Some(asked) if !self.0.extensions.is_empty() => {
-                contact::ranked(&self.0.encoded, &self.0.extensions, asked)
+    pub(crate) fn asked_for(&self, extension: Option<Extension>) -> Self {
+        match extension {
+            Some(asked) if self.facts().extension_bytes > 0 => {
+                let ranked = contact::ranked(self.encoded(), &self.extensions(), asked);
+                Self::assemble(self.facts(), &ranked, "")
             }
-            _ => self.0.encoded.clone(),
+            _ => self.clone(),
         }
     }
 
@@ -163,49 +246,46 @@ impl Entry {
     /// version stored the answer.
     #[must_use]
     pub(crate) fn quality(&self) -> Option<MatchQuality> {
-        self.0.quality
+        self.facts().quality
     }
 
-    /// Bytes of the extensions, for the memory limit.
+    /// The size of the allocation, for the memory limit.
     #[must_use]
-    pub(crate) fn extension_bytes(&self) -> usize {
-        self.0
-            .extensions
-            .iter()
-            .map(|list| list.len() + size_of::<String>())
-            .sum()
+    pub(crate) fn allocated(&self) -> usize {
+        // The facts stand between the count of clones and the length of the rest.
+        2 * size_of::<usize>() + size_of::<EntryFacts>() + self.0.slice.len()
     }
 
     /// How many contacts were found.
     #[must_use]
     pub fn count(&self) -> u32 {
-        self.0.count
+        self.facts().count
     }
 
     /// False if something is missing from the answer.
     #[must_use]
     pub(crate) fn is_complete(&self) -> bool {
-        self.0.complete
+        self.facts().complete
     }
 
     /// When the load of this answer began, by Redis' clock; zero if Redis was down.
     #[must_use]
     pub fn asked_at(&self) -> SharedTime {
-        self.0.asked_at
+        self.facts().asked_at
     }
 
     /// Returns whether the answer may be stored: absence only if the search was complete.
     #[must_use]
     pub(crate) fn is_storable(&self) -> bool {
-        self.0.count > 0 || self.0.complete
+        self.count() > 0 || self.is_complete()
     }
 }
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
-            .field("count", &self.0.count)
-            .field("complete", &self.0.complete)
+            .field("count", &self.count())
+            .field("complete", &self.is_complete())
             .finish_non_exhaustive()
     }
 }
@@ -256,7 +336,8 @@ impl AgePolicy {
     /// The ages that apply to an entry.
     #[must_use]
     pub(crate) fn ages(&self, entry: &Entry) -> Ages {
-        let ages = if entry.0.count > 0 && entry.0.complete {
+        let facts = entry.facts();
+        let ages = if facts.count > 0 && facts.complete {
             self.found
         } else {
             self.absent
@@ -264,11 +345,10 @@ impl AgePolicy {
         // Each repeat doubles the fresh age of absence, up to its hard end.
         let doubled = ages
             .fresh
-            .saturating_mul(1 << entry.0.absences.min(16))
+            .saturating_mul(1 << facts.absences.min(16))
             .min(ages.stale);
-        let shortened = |age: Duration| {
-            age.saturating_sub(age.saturating_mul(u32::from(entry.0.jitter)) / 2550)
-        };
+        let shortened =
+            |age: Duration| age.saturating_sub(age.saturating_mul(u32::from(facts.jitter)) / 2550);
         Ages {
             fresh: shortened(doubled),
             stale: shortened(ages.stale),
@@ -350,7 +430,29 @@ mod tests {
             latest = entry(true).after(Some(&latest));
         }
         let found = entry(true).after(None);
-        assert_eq!(found.0.absences, 0);
+        assert_eq!(found.facts().absences, 0);
+    }
+
+    #[test]
+    fn an_entry_is_one_allocation_of_the_stated_size_whatever_is_changed_in_it() {
+        assert_eq!(size_of::<Entry>(), size_of::<usize>());
+        let lists = ["17".to_owned(), String::new(), "2,30".to_owned()];
+        let three = Entry::from_parts(&EntryParts {
+            count: 3,
+            ..entry(true).parts()
+        });
+        let changed = three.clone().with_extensions(&lists).with_jitter(7);
+        let parts = changed.after(None).parts();
+        assert_eq!(parts.extensions, lists);
+        assert_eq!((parts.jitter, parts.count), (7, 3));
+        assert_eq!(parts.encoded, entry(true).encoded());
+        let again = Entry::from_parts(&parts);
+        assert_eq!(again.parts(), parts);
+        assert_eq!(again.allocated() - three.allocated(), "17\n\n2,30".len());
+        assert_eq!(three.allocated(), 40 + three.encoded().len());
+        for none in [&lists[..2], &[String::new(), String::new(), String::new()]] {
+            assert_eq!(three.clone().with_extensions(none), three);
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The answers of the resolver.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::Stored;
@@ -10,7 +9,7 @@ use crate::domain::{Entry, Freshness, Source};
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     /// What was found.
-    pub(crate) entry: Arc<Entry>,
+    pub(crate) entry: Entry,
     /// Where it came from.
     pub(crate) source: Source,
     /// Never `Expired`.

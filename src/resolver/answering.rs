@@ -155,19 +155,19 @@ impl<'a> Answering<'a> {
     }
 
     /// The answer at this point. `before` is the answer that it replaces.
-    fn entry(&self, found: &Found, before: Option<&Entry>) -> Arc<Entry> {
+    fn entry(&self, found: &Found, before: Option<&Entry>) -> Entry {
         let entry = Entry::new(
             &self.load.request.key.party(),
             &found.contacts,
             found.complete,
             self.ticket.asked_at(),
         )
-        .with_extensions(found.extensions.clone());
-        Arc::new(entry.after(before).with_jitter(fastrand::u8(..)))
+        .with_extensions(&found.extensions);
+        entry.after(before).with_jitter(fastrand::u8(..))
     }
 
     /// Stores the answer, and that the credential is verified.
-    async fn store(&self, identity: Identity, found: &Found) -> Arc<Entry> {
+    async fn store(&self, identity: Identity, found: &Found) -> Entry {
         let (deps, key) = (
             &self.load.resolver.deps,
             self.load.request.key.of(&identity),
@@ -176,7 +176,7 @@ impl<'a> Answering<'a> {
         // index a new contact any moment.
         let stored = deps.cache.in_memory(&key);
         let before = stored.filter(|stored| stored.freshness != Freshness::Fresh);
-        let entry = self.entry(found, before.as_ref().map(|stored| &*stored.entry));
+        let entry = self.entry(found, before.as_ref().map(|stored| &stored.entry));
         let auth = self.asker().auth_tag();
         let admit = deps
             .admissions
@@ -185,7 +185,7 @@ impl<'a> Answering<'a> {
         entry
     }
 
-    async fn keep(&self, key: &ContactKey, entry: &Arc<Entry>) {
+    async fn keep(&self, key: &ContactKey, entry: &Entry) {
         if entry.is_storable() {
             let (cache, is_refresh) = (&self.load.resolver.deps.cache, self.waits_for_all());
             cache.store(key, &self.ticket, entry, is_refresh).await;
@@ -198,7 +198,7 @@ impl<'a> Answering<'a> {
         }
     }
 
-    fn loaded(&self, entry: Arc<Entry>) -> Loaded {
+    fn loaded(&self, entry: Entry) -> Loaded {
         let (asked, crm_requests) = (self.ticket.asked(), self.session.requests());
         Loaded {
             entry,

@@ -40,7 +40,7 @@ pub(super) struct LoadKey {
 #[derive(Debug, Clone)]
 pub(super) struct Loaded {
     /// The answer.
-    pub(super) entry: Arc<Entry>,
+    pub(super) entry: Entry,
     /// When the CRM was asked.
     pub(super) asked: Timestamp,
     /// The CRM, or the tier that had the answer by then.

@@ -52,7 +52,7 @@ fn version_5_is_read_and_written_as_it_was_on_its_first_day() {
     let here = context(1, 2, 3);
     assert_eq!(plain().decode(&here, GOLDEN_5).unwrap().parts(), parts());
     assert_eq!(
-        plain().encode(&here, &Entry::from_parts(parts())).unwrap(),
+        plain().encode(&here, &Entry::from_parts(&parts())).unwrap(),
         GOLDEN_5
     );
 }
@@ -61,7 +61,7 @@ fn version_5_is_read_and_written_as_it_was_on_its_first_day() {
 fn version_4_is_read_and_written_as_it_was_on_its_first_day() {
     let here = context(1, 2, 3);
     assert_eq!(
-        encode_sealed(&ring(&[7]), &here, [9; NONCE], &Entry::from_parts(parts())).unwrap(),
+        encode_sealed(&ring(&[7]), &here, [9; NONCE], &Entry::from_parts(&parts())).unwrap(),
         GOLDEN_4
     );
     assert_eq!(
@@ -74,7 +74,7 @@ fn version_4_is_read_and_written_as_it_was_on_its_first_day() {
 fn a_value_is_an_answer_at_its_place_only() {
     for codec in [plain(), sealed(&[7])] {
         let bytes = codec
-            .encode(&context(1, 2, 3), &Entry::from_parts(parts()))
+            .encode(&context(1, 2, 3), &Entry::from_parts(&parts()))
             .unwrap();
         assert!(codec.decode(&context(1, 2, 3), &bytes).is_some());
         for elsewhere in [
@@ -91,7 +91,7 @@ fn a_value_is_an_answer_at_its_place_only() {
 
 #[test]
 fn keys_are_changed_by_adding_the_new_one_first_behind_and_then_before_the_old_one() {
-    let (here, entry) = (context(1, 2, 3), Entry::from_parts(parts()));
+    let (here, entry) = (context(1, 2, 3), Entry::from_parts(&parts()));
     let [old, new] = [&[1][..], &[2]].map(|keys| sealed(keys).encode(&here, &entry).unwrap());
     for both in [&[1, 2], &[2, 1]] {
         assert!(
@@ -112,7 +112,7 @@ fn keys_are_changed_by_adding_the_new_one_first_behind_and_then_before_the_old_o
 
 #[test]
 fn plain_and_sealed_values_are_nothing_to_each_other() {
-    let (here, entry) = (context(1, 2, 3), Entry::from_parts(parts()));
+    let (here, entry) = (context(1, 2, 3), Entry::from_parts(&parts()));
     assert!(
         sealed(&[7])
             .decode(&here, &plain().encode(&here, &entry).unwrap())
@@ -136,7 +136,7 @@ fn plain_and_sealed_values_are_nothing_to_each_other() {
 #[test]
 fn equal_answers_are_sealed_to_unequal_bytes_that_show_nothing() {
     let (here, name) = (context(1, 2, 3), b"Ada Lovelace");
-    let entry = Entry::from_parts(EntryParts {
+    let entry = Entry::from_parts(&EntryParts {
         encoded: Bytes::from_static(name),
         ..parts()
     });
@@ -149,7 +149,7 @@ fn equal_answers_are_sealed_to_unequal_bytes_that_show_nothing() {
 fn unknown_versions_and_damage_are_no_answer() {
     let here = context(1, 2, 3);
     for codec in [plain(), sealed(&[7])] {
-        let good = codec.encode(&here, &Entry::from_parts(parts())).unwrap();
+        let good = codec.encode(&here, &Entry::from_parts(&parts())).unwrap();
         for bit in 0..good.len() * 8 {
             let mut damaged = good.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -163,7 +163,7 @@ fn unknown_versions_and_damage_are_no_answer() {
 
 #[test]
 fn absence_that_was_not_proven_is_no_answer() {
-    let unproven = Entry::from_parts(EntryParts {
+    let unproven = Entry::from_parts(&EntryParts {
         count: 0,
         complete: false,
         ..parts()
@@ -205,7 +205,7 @@ proptest! {
         let parts = EntryParts {
             encoded: encoded.into(), count, complete, asked_at, jitter, absences, extensions, quality,
         };
-        let entry = Entry::from_parts(parts);
+        let entry = Entry::from_parts(&parts);
         for codec in [plain(), sealed(&[7])] {
             let bytes = codec.encode(&context(1, 2, 3), &entry).unwrap();
             prop_assert_eq!(codec.decode(&context(1, 2, 3), &bytes), Some(entry.clone()));

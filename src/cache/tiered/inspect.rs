@@ -3,7 +3,6 @@
 //! Reads as a look-up does, but counts no hit or miss and copies nothing from one tier to the
 //! other. The tiers themselves may take the read for a use of the answer, as they do for any read.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Stored, TieredCache};
@@ -34,7 +33,7 @@ impl TieredCache {
 
     async fn in_redis(&self, question: &QuestionKey, key: &ContactKey) -> Option<Stored> {
         let fetched = self.fetch(question).await;
-        let entry = Arc::new(self.entry(fetched.held.as_ref()?, key)?);
+        let entry = self.entry(fetched.held.as_ref()?, key)?;
         let asked = self.shared.as_ref()?.time.here(entry.asked_at())?;
         self.servable(entry, asked, Source::Redis)
     }

@@ -62,12 +62,12 @@ impl TieredCache {
     /// # Errors
     /// As [`TieredCache::invalidate_numbers`].
     pub async fn invalidate_user(&self, user: UserTag) -> Result<(), LinkError> {
-        self.invalidate_user_here(user);
+        self.invalidations.invalidate_user(user);
         let Some(SharedParts { redis, log, .. }) = &self.shared else {
             return Ok(());
         };
         redis.invalidate_user(user).await?;
-        self.invalidate_user_here(user);
+        self.invalidations.invalidate_user(user);
         log.publish(ReplicaEvent::InvalidateUser(user)).await
     }
 
@@ -98,12 +98,11 @@ impl TieredCache {
                 self.invalidations.invalidate_number(*user, *party);
             }
             ReplicaEvent::InvalidateNumbers(user) | ReplicaEvent::InvalidateUser(user) => {
-                self.invalidate_user_here(*user);
+                self.invalidations.invalidate_user(*user);
             }
             ReplicaEvent::Lost => {
                 // It is unknown what is invalid, so everything is.
                 self.invalidations.clear();
-                self.memory.clear();
             }
             ReplicaEvent::Replaced(slot, asked) => {
                 self.replaced(*asked, |asked| self.memory.drop_older(slot, asked));
@@ -134,10 +133,5 @@ impl TieredCache {
             }
             yield_now().await;
         }
-    }
-
-    fn invalidate_user_here(&self, user: UserTag) {
-        self.invalidations.invalidate_user(user);
-        self.memory.drop_user(user);
     }
 }

@@ -1,7 +1,5 @@
 //! Loads: what they keep from start to end, and what a stored answer replaces.
 
-use std::sync::Arc;
-
 use super::{SharedParts, Stored, TieredCache};
 use crate::cache::load_ticket::{Fetched, LoadTicket, RedisTicket};
 use crate::cache::memory::MemoryEntry;
@@ -47,13 +45,7 @@ impl TieredCache {
     /// or a later one is stored. If it replaces another answer, the other replicas drop their
     /// copies of that within a second. A `refresh` that a person requested is always published to
     /// them, unless the answer is the same.
-    pub async fn store(
-        &self,
-        key: &ContactKey,
-        ticket: &LoadTicket,
-        entry: &Arc<Entry>,
-        refresh: bool,
-    ) {
+    pub async fn store(&self, key: &ContactKey, ticket: &LoadTicket, entry: &Entry, refresh: bool) {
         let earlier_here = self.store_in_memory(key, ticket, entry);
         let (Some(shared), Some(begun)) = (&self.shared, &ticket.shared) else {
             return;
@@ -85,11 +77,11 @@ impl TieredCache {
         &self,
         key: &ContactKey,
         ticket: &LoadTicket,
-        entry: &Arc<Entry>,
-    ) -> Option<Arc<Entry>> {
+        entry: &Entry,
+    ) -> Option<Entry> {
         let known = self.memory.get(&key.slot());
         let answer = MemoryEntry {
-            entry: Arc::clone(entry),
+            entry: entry.clone(),
             asked: ticket.asked,
             watermark: ticket.watermark,
         };
