@@ -56,7 +56,7 @@ impl Resolver {
         let _place = self.wait_place(asker, known.as_ref()).ok()?;
         let shared = seat.joined();
         let loaded = async {
-            if let Some(names) = seat.early().await {
+            if let Some(names) = seat.early().await.filter(|names| !names.is_whole) {
                 question.show(|| LookupProgress::Names(self.answer(names, shared)));
             }
             seat.done().await
@@ -84,6 +84,13 @@ impl Resolver {
         let Some(names) = seat.early().await else {
             return seat.done().await;
         };
+        if names.is_whole {
+            // A person who asked for the CRM's answer may look at another replica next.
+            return match question.trigger {
+                Trigger::ManualRefresh => seat.done().await,
+                Trigger::IncomingCall | Trigger::InitialMatch => Ok(names),
+            };
+        }
         question.show(|| LookupProgress::Names(self.answer(names.clone(), shared)));
         let until = names.timing.found_at + self.details_patience(&names, question);
         let all = clock::timeout_at(until, seat.done()).await;
