@@ -84,16 +84,13 @@ impl Resolver {
         let Some(names) = seat.early().await else {
             return seat.done().await;
         };
-        if names.is_whole {
-            // A person who asked for the CRM's answer may look at another replica next.
-            return match question.trigger {
-                Trigger::ManualRefresh => seat.done().await,
-                Trigger::IncomingCall | Trigger::InitialMatch => Ok(names),
-            };
+        if !names.is_whole {
+            question.show(|| LookupProgress::Names(self.answer(names.clone(), shared)));
         }
-        question.show(|| LookupProgress::Names(self.answer(names.clone(), shared)));
         let until = names.timing.found_at + self.details_patience(&names, question);
-        let all = clock::timeout_at(until, seat.done()).await;
+        // A person who asked for the CRM's answer may look at another replica next.
+        let is_enough = |part: &Loaded| part.is_whole && question.trigger != Trigger::ManualRefresh;
+        let all = clock::timeout_at(until, seat.until(is_enough)).await;
         if all.is_none() {
             question.keep(|| Some(seat.another()));
         }
