@@ -72,6 +72,9 @@ impl Reads {
         let (reply, value) = oneshot::channel();
         let first = {
             let mut pending = self.queue.pending.lock();
+            if pending.is_empty() {
+                pending.reserve(AT_ONCE);
+            }
             pending.push(PendingRead { key, reply });
             pending.len() == 1
         };
@@ -88,6 +91,9 @@ impl Reads {
 async fn send_all(link: Link, queue: Arc<ReadQueue>) {
     tokio::task::yield_now().await;
     let mut pending = mem::take(&mut *queue.pending.lock());
+    if pending.len() <= AT_ONCE {
+        return read(&link, &queue.alone, pending).await;
+    }
     let mut commands = Vec::new();
     while !pending.is_empty() {
         commands.push(read(

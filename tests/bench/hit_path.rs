@@ -17,18 +17,20 @@
 //! the requests a second, so a difference in the server shows larger in its CPU.
 #![expect(clippy::print_stdout, reason = "a benchmark speaks to a person")]
 
-use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use contactd::pb::v1 as pb;
+use figures::{Slice, median};
 use load::{Load, Target};
-use prost::Message as _;
 use servers::Card;
 
+mod figures;
 mod load;
+#[expect(dead_code, reason = "serves in another way")]
+mod process;
 mod servers;
 
 #[global_allocator]
@@ -122,14 +124,6 @@ struct Case {
     /// Contacts in a right answer; `None` where it is no `FindContactResponse`.
     contacts: Option<usize>,
     slices: Vec<Slice>,
-}
-
-/// The figures of one case in one round.
-struct Slice {
-    rate: f64,
-    p50: f64,
-    p99: f64,
-    cpu: f64,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -265,55 +259,15 @@ fn spelled(e164: &str) -> String {
 }
 
 async fn slice(case: &Case, server: u32) -> anyhow::Result<Slice> {
-    let before = cpu_time(server)?;
+    let before = process::cpu_time(server)?;
     let mut measured = load::drive(&case.target, SLICE).await?;
-    let cpu = cpu_time(server)?.saturating_sub(before);
-    for answer in measured.answers {
-        check(case, answer)?;
+    let cpu = process::cpu_time(server)?.saturating_sub(before);
+    for answer in measured.answers.drain(..) {
+        if let Some(contacts) = case.contacts {
+            figures::check(answer, contacts)?;
+        }
     }
-    measured.latencies.sort_unstable();
-    let count = measured.latencies.len();
-    let quantile =
-        |percent: usize| f64::from(measured.latencies[(count - 1) * percent / 100]) / 1e6;
-    #[expect(clippy::cast_precision_loss, reason = "far fewer requests than 2^52")]
-    let requests = count as f64;
-    Ok(Slice {
-        rate: requests / measured.elapsed.as_secs_f64(),
-        p50: quantile(50),
-        p99: quantile(99),
-        cpu: cpu.as_secs_f64() * 1e6 / requests,
-    })
-}
-
-fn check(case: &Case, answer: bytes::Bytes) -> anyhow::Result<()> {
-    let Some(contacts) = case.contacts else {
-        return Ok(());
-    };
-    let answer = pb::FindContactResponse::decode(answer)?;
-    let lookup = answer.lookup.unwrap_or_default();
-    ensure!(
-        lookup.source() == pb::Source::Memory && lookup.freshness() == pb::Freshness::Fresh,
-        "{lookup:?}"
-    );
-    let real = answer
-        .matched_contact_info
-        .iter()
-        .filter(|contact| !contact.is_new_contact && !contact.name.is_empty());
-    ensure!(
-        real.count() == contacts && lookup.complete,
-        "not {contacts} contacts"
-    );
-    Ok(())
-}
-
-/// CPU time of all threads of a process.
-fn cpu_time(process: u32) -> anyhow::Result<Duration> {
-    let mut nanos = 0;
-    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-        nanos += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(nanos))
+    Ok(Slice::of(&mut measured, cpu))
 }
 
 fn report(cases: &[Case]) {
@@ -348,10 +302,4 @@ fn ratio(case: &Case, to: &Case, figure: fn(&Slice) -> f64) -> f64 {
             .zip(&to.slices)
             .map(|(a, b)| figure(a) / figure(b)),
     )
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use contactd::clock::Stopwatch;
+use contactd::clock::{self, Stopwatch};
 use h2::client::SendRequest;
 use prost::Message;
 use tokio::net::TcpStream;
@@ -31,6 +31,8 @@ pub(super) struct Load {
     pub(super) connections: usize,
     /// On each connection.
     pub(super) in_flight: usize,
+    /// All calls together, if callers wait for their turn instead of calling as fast as they can.
+    pub(super) calls_a_second: Option<u32>,
 }
 
 impl Load {
@@ -38,13 +40,26 @@ impl Load {
     pub(super) const MANY: Self = Self {
         connections: 16,
         in_flight: 10,
+        calls_a_second: None,
     };
 
     /// One caller.
     pub(super) const ONE: Self = Self {
         connections: 1,
         in_flight: 1,
+        calls_a_second: None,
     };
+
+    fn callers(self) -> usize {
+        self.connections * self.in_flight
+    }
+
+    /// How long a caller waits from one call to the next one.
+    fn period(self) -> Option<Duration> {
+        let callers = u32::try_from(self.callers()).unwrap_or(u32::MAX);
+        let calls_a_second = self.calls_a_second?;
+        Some(Duration::from_secs(1) * callers / calls_a_second)
+    }
 }
 
 /// What one caller, or all of them, measured.
@@ -68,7 +83,7 @@ pub(super) async fn drive(target: &Target, duration: Duration) -> anyhow::Result
         }
         let stopwatch = Stopwatch::start();
         let mut calls = JoinSet::new();
-        for caller in 0..target.load.connections * target.load.in_flight {
+        for caller in 0..target.load.callers() {
             let sender = senders[caller % senders.len()].clone();
             calls.spawn_local(call_until(
                 Rc::clone(&target),
@@ -134,9 +149,11 @@ async fn call_until(
     let head = prototype(&target)?;
     let mut measured = Measured::default();
     // Callers start at different requests, so that all are asked for evenly.
-    let callers = target.load.connections * target.load.in_flight;
+    let callers = target.load.callers();
     let first = caller * target.requests.len() / callers;
+    let mut turn = Turn::first(target.load, caller);
     for request in target.requests.iter().cycle().skip(first) {
+        turn.wait(run).await;
         let stopwatch = Stopwatch::start();
         let answer = call(&mut sender, &head, request.clone()).await?;
         ensure!(
@@ -153,6 +170,36 @@ async fn call_until(
         }
     }
     Ok(measured)
+}
+
+/// When a caller calls next: callers take turns, evenly.
+struct Turn {
+    period: Option<Duration>,
+    at: Duration,
+}
+
+impl Turn {
+    fn first(load: Load, caller: usize) -> Self {
+        let period = load.period();
+        let place = u32::try_from(caller).unwrap_or(u32::MAX);
+        let callers = u32::try_from(load.callers()).unwrap_or(u32::MAX);
+        Self {
+            period,
+            at: period.map_or(Duration::ZERO, |period| period * place / callers),
+        }
+    }
+
+    /// A caller that is late calls at once.
+    async fn wait(&mut self, run: Stopwatch) {
+        let Some(period) = self.period else {
+            return;
+        };
+        let left = self.at.saturating_sub(run.elapsed());
+        if left > Duration::ZERO {
+            clock::sleep(left).await;
+        }
+        self.at += period;
+    }
 }
 
 async fn call(

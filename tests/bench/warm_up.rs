@@ -1,13 +1,11 @@
 //! A call log that warms up while phones ring, and Redis hits beside plain GETs.
 //!
 //! Run with `cargo bench --profile dist --bench warm_up` on an idle Linux machine with
-//! redis-server; it takes about a minute. Each line is a figure, its goal, what was measured and
+//! redis-server; it takes about a minute. With `-- redis-hits` it only measures those. Each line is a figure, its goal, what was measured and
 //! the ratio, all from one run on one machine. The daemon, the Example CRM and the callers share
 //! one process, so that latencies include the callers' own.
 #![expect(clippy::print_stdout, reason = "a benchmark speaks to a person")]
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +18,13 @@ use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1 as pb;
 use contactd::pb::v1::prefetch_contacts_response::Event;
 use prometheus_client::metrics::counter::Counter;
+use redis_server::RedisServer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint};
 
 mod redis_hits;
+mod redis_server;
 mod sample;
 
 #[global_allocator]
@@ -40,6 +40,8 @@ const RING_EVERY: Duration = Duration::from_millis(4);
 /// How long cached call pops are measured while nothing else happens.
 const IDLE: Duration = Duration::from_secs(4);
 
+const ONLY_HITS: &str = "redis-hits";
+
 type Client = ContactServiceClient<Channel>;
 
 fn main() -> anyhow::Result<()> {
@@ -54,6 +56,10 @@ async fn run() -> anyhow::Result<()> {
         "{:<62} {:>10} {:>10} {:>7}",
         "figure", "goal", "measured", "ratio"
     );
+    let redis = RedisServer::start()?;
+    if std::env::args().any(|arg| arg == ONLY_HITS) {
+        return redis_hits::run(&redis.url).await;
+    }
     let tasks = TaskTracker::new();
     let crm = Crm::start(LATENCY, &tasks).await?;
     for share in [1.0, 0.5] {
@@ -73,7 +79,6 @@ async fn run() -> anyhow::Result<()> {
         );
     }
     call_pops(&crm, &tasks).await?;
-    let redis = Redis::start().await?;
     redis_hits::run(&redis.url).await?;
     ten_thousand(&redis, &tasks).await?;
     Ok(())
@@ -175,7 +180,7 @@ async fn strange(client: &Client, stop: &CancellationToken) -> Vec<f64> {
 }
 
 /// Ten thousand stored numbers, in memory and in Redis, and what Redis takes for them.
-async fn ten_thousand(redis: &Redis, tasks: &TaskTracker) -> anyhow::Result<()> {
+async fn ten_thousand(redis: &RedisServer, tasks: &TaskTracker) -> anyhow::Result<()> {
     let crm = Crm::start(Duration::ZERO, tasks).await?;
     let log: Vec<String> = (0..10_000)
         .map(|n| format!("+1650{:07}", 2_000_000 + n))
@@ -183,9 +188,9 @@ async fn ten_thousand(redis: &Redis, tasks: &TaskTracker) -> anyhow::Result<()> 
     let first = crm
         .daemon(1.0, 10_000, 10_000, Some(&redis.url), tasks)
         .await?;
-    let before = redis.memory().await?;
+    let before = memory(redis).await?;
     prefetch(first.clone(), "log", log.clone()).await?;
-    let each = (redis.memory().await? - before) / 1e4;
+    let each = (memory(redis).await? - before) / 1e4;
     for (tier, client) in [
         ("memory", first),
         (
@@ -321,56 +326,17 @@ fn quantile(latencies: &mut [f64], percent: usize) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
-/// A redis-server on a free port; it ends when it is dropped.
-struct Redis {
-    url: String,
-    server: Child,
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
-impl Redis {
-    async fn start() -> anyhow::Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let server = Command::new("redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
-            .stdout(Stdio::null())
-            .spawn()
-            .context("this needs redis-server")?;
-        let redis = Self {
-            url: format!("redis://127.0.0.1:{port}"),
-            server,
-        };
-        while redis.memory().await.is_err() {
-            clock::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(redis)
-    }
-
-    /// Bytes that its data takes.
-    async fn memory(&self) -> anyhow::Result<f64> {
-        let client = redis::Client::open(self.url.as_str())?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        let info: String = redis::cmd("INFO")
-            .arg("memory")
-            .query_async(&mut connection)
-            .await?;
-        let used = info
-            .lines()
-            .find_map(|line| line.strip_prefix("used_memory:"))
-            .context("used_memory")?;
-        Ok(used.parse()?)
-    }
+/// Bytes that Redis' data takes.
+async fn memory(redis: &RedisServer) -> anyhow::Result<f64> {
+    let client = redis::Client::open(redis.url.as_str())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let info: String = redis::cmd("INFO")
+        .arg("memory")
+        .query_async(&mut connection)
+        .await?;
+    let used = info
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:"))
+        .context("used_memory")?;
+    Ok(used.parse()?)
 }
