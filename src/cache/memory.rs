@@ -126,7 +126,7 @@ impl moka::Expiry<SlotKey, MemoryEntry> for EntryExpiry {
 
 /// The memory of an answer with that many encoded bytes. The allocator rounds up by at most an
 /// eighth.
-fn weight(encoded: usize) -> usize {
+pub(crate) fn weight(encoded: usize) -> usize {
     encoded + encoded / 8 + OVERHEAD
 }
 
