@@ -263,8 +263,8 @@ impl LockedTotals<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
     use crate::budget::limits::WindowLimits;
+    use crate::clock;
     use crate::domain::KeyMaker;
 
     fn slot(in_totals: Instant) -> Slot {

@@ -135,7 +135,9 @@ impl Sheet {
         let found = of("search").map(|request| request.calls.least).sum::<u32>();
         UsualCalls {
             found: found.max(1),
-            details: of("details").map(|request| request.calls.least.max(1)).sum(),
+            details: of("details")
+                .map(|request| request.calls.least.max(1))
+                .sum(),
             nobody: self.nobody.max(1),
         }
     }

@@ -101,7 +101,11 @@ impl Ord for Event {
 
 impl Crms {
     pub(super) fn new(terms: &Terms, log: &CallLog) -> Self {
-        let counts = if terms.has_redis { 1 } else { terms.replicas.get() as usize };
+        let counts = if terms.has_redis {
+            1
+        } else {
+            terms.replicas.get() as usize
+        };
         let clock = ReplayClock::start();
         let budget = |connector: usize| {
             let limits = (terms.call_timeout, terms.admitted);
@@ -153,7 +157,11 @@ impl Crms {
         ends: &mut Vec<(u32, CallEnd)>,
     ) {
         let scope = self.scope(spender.user);
-        let replica = if self.counts == 1 { 0 } else { spender.replica as usize };
+        let replica = if self.counts == 1 {
+            0
+        } else {
+            spender.replica as usize
+        };
         let budget = usize::from(spender.connector) * self.counts + replica;
         let ticket = self.keep(PendingCall {
             load,
@@ -280,7 +288,9 @@ impl Scopes {
         let count = by_user.iter().max().map_or(0, |most| most + 1);
         Self {
             by_user,
-            tags: (0..count).map(|n| keys.scope(&[&n.to_be_bytes()])).collect(),
+            tags: (0..count)
+                .map(|n| keys.scope(&[&n.to_be_bytes()]))
+                .collect(),
         }
     }
 }

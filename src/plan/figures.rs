@@ -133,7 +133,10 @@ impl Figures {
 
     /// The part of the look-ups that a tier answered at once.
     pub(crate) fn hit_rate(&self) -> f64 {
-        share(self.total(ConnectorFigures::hits), self.total(|of| of.lookups))
+        share(
+            self.total(ConnectorFigures::hits),
+            self.total(|of| of.lookups),
+        )
     }
 
     /// The same after the first day, if the log is longer: a cold start says nothing about later.
@@ -170,7 +173,11 @@ impl ConnectorFigures {
         self.lookups += 1;
         match ended {
             Ended::Stored(source, freshness) => {
-                let of = if source == Source::Memory { &mut self.memory } else { &mut self.redis };
+                let of = if source == Source::Memory {
+                    &mut self.memory
+                } else {
+                    &mut self.redis
+                };
                 of[usize::from(freshness != Freshness::Fresh)] += 1;
             }
             Ended::Crm { shared } => {
@@ -182,7 +189,13 @@ impl ConnectorFigures {
     }
 
     /// A call was made after waiting for `waited`. Times are microseconds.
-    pub(super) fn call(&mut self, kind: CallKind, scope: u32, lane: Lane, (at, waited): (u64, u64)) {
+    pub(super) fn call(
+        &mut self,
+        kind: CallKind,
+        scope: u32,
+        lane: Lane,
+        (at, waited): (u64, u64),
+    ) {
         self.crm_calls += 1;
         let waits = &mut self.waits[usize::from(lane.is_background())];
         waits.calls += 1;
@@ -231,15 +244,24 @@ impl QuotaUse {
             calls.pop_front();
         }
         calls.push_back(at);
-        self.peak = self.peak.max(u32::try_from(calls.len()).unwrap_or(u32::MAX));
+        self.peak = self
+            .peak
+            .max(u32::try_from(calls.len()).unwrap_or(u32::MAX));
     }
 }
 
 fn quotas_of(quotas: &Quotas) -> Vec<QuotaUse> {
     let all = &quotas.all;
     let mut uses = vec![QuotaUse::new("all calls", None, all)];
-    for (what, kind) in [("searches", CallKind::Search), ("other calls", CallKind::Other)] {
-        uses.extend(quotas.own(kind).map(|own| QuotaUse::new(what, Some(kind), own)));
+    for (what, kind) in [
+        ("searches", CallKind::Search),
+        ("other calls", CallKind::Other),
+    ] {
+        uses.extend(
+            quotas
+                .own(kind)
+                .map(|own| QuotaUse::new(what, Some(kind), own)),
+        );
     }
     uses.extend(all.per_day().map(|calls| QuotaUse {
         limit: calls.get(),
@@ -252,5 +274,9 @@ fn quotas_of(quotas: &Quotas) -> Vec<QuotaUse> {
 /// A part of a whole; zero of nothing.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 pub(crate) fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }

@@ -64,17 +64,26 @@ impl Fleet {
         if known.is_some_and(|known| known.is_verified()) {
             return known;
         }
-        let shared = self.redis.as_ref().map(|redis| redis.admitted[user as usize]);
+        let shared = self
+            .redis
+            .as_ref()
+            .map(|redis| redis.admitted[user as usize]);
         let learnt = shared.and_then(|asked| self.judge(asked, now));
         if let (Some(asked), Some(_)) = (shared, learnt) {
-            later(&mut self.replicas[replica as usize].admitted[user as usize], asked);
+            later(
+                &mut self.replicas[replica as usize].admitted[user as usize],
+                asked,
+            );
         }
         learnt.or(known)
     }
 
     /// The CRM has accepted a user's credential in a call that began at `asked`.
     pub(super) fn admit(&mut self, replica: u32, user: u32, asked: u64) {
-        later(&mut self.replicas[replica as usize].admitted[user as usize], asked);
+        later(
+            &mut self.replicas[replica as usize].admitted[user as usize],
+            asked,
+        );
         if let Some(redis) = &mut self.redis {
             later(&mut redis.admitted[user as usize], asked);
         }
@@ -111,28 +120,21 @@ impl Fleet {
     }
 
     /// A stored answer that makes a load unnecessary.
-    pub(super) fn good_enough(
-        &mut self,
-        replica: u32,
-        question: u32,
-        now: u64,
-    ) -> Option<Source> {
+    pub(super) fn good_enough(&mut self, replica: u32, question: u32, now: u64) -> Option<Source> {
         let is_fresh = |facts: &StoredFacts| facts.freshness == Freshness::Fresh;
         let in_memory = self.in_memory(replica, question, now);
         if in_memory.as_ref().is_some_and(is_fresh) {
             return Some(Source::Memory);
         }
         let in_redis = self.promote(replica, question, now);
-        in_redis.as_ref().is_some_and(is_fresh).then_some(Source::Redis)
+        in_redis
+            .as_ref()
+            .is_some_and(is_fresh)
+            .then_some(Source::Redis)
     }
 
     /// Copies an answer of Redis into a replica's memory, if it may be served.
-    pub(super) fn promote(
-        &mut self,
-        replica: u32,
-        question: u32,
-        now: u64,
-    ) -> Option<StoredFacts> {
+    pub(super) fn promote(&mut self, replica: u32, question: u32, now: u64) -> Option<StoredFacts> {
         let kept = self.redis.as_mut()?.answers.get(question, now)?;
         let facts = self.answers.judged(&kept, now)?;
         self.keep(replica, question, kept, now);
@@ -154,7 +156,9 @@ impl Fleet {
         };
         let before = before.filter(is_old);
         let jitter = self.jitter.u8(..);
-        let kept = self.answers.loaded(is_found, (asked, jitter), before.as_ref());
+        let kept = self
+            .answers
+            .loaded(is_found, (asked, jitter), before.as_ref());
         self.keep(replica, question, kept, now);
         if let Some(redis) = &mut self.redis {
             let bytes = self.answers.bytes(&kept) as u64 + IN_REDIS;

@@ -221,7 +221,11 @@ fn normal(random: &mut fastrand::Rng) -> f64 {
 
 /// One of `count`, the n-th with a frequency of 1/n.
 fn zipf(random: &mut fastrand::Rng, count: u32) -> u32 {
-    at_most(f64::from(count + 1).powf(random.f64()), 1.0, f64::from(count))
+    at_most(
+        f64::from(count + 1).powf(random.f64()),
+        1.0,
+        f64::from(count),
+    )
 }
 
 #[expect(
@@ -239,7 +243,11 @@ fn number(who: u64) -> u64 {
     let area = AREAS[usize::try_from(who % 12).unwrap_or(0)];
     let rest = who / 12;
     let exchange = 220 + rest % 690;
-    let exchange = if exchange % 100 == 11 { exchange + 1 } else { exchange };
+    let exchange = if exchange % 100 == 11 {
+        exchange + 1
+    } else {
+        exchange
+    };
     10_000_000_000 + area * 10_000_000 + exchange * 10_000 + (rest / 690) % 10_000
 }
 

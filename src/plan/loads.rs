@@ -9,7 +9,11 @@ use crate::domain::Source;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum LoadKey {
     /// The answer to a question. `anew` if a stored one is not good enough.
-    Search { group: u32, question: u32, anew: bool },
+    Search {
+        group: u32,
+        question: u32,
+        anew: bool,
+    },
     /// Whose a user's credential is.
     WhoAmI { replica: u32, user: u32 },
 }
@@ -81,11 +85,17 @@ pub(super) struct Loads {
 impl Loads {
     /// Adds somebody who waits to the running load of this key, if there is one.
     pub(super) fn join(&mut self, key: LoadKey, waiter: Waiter) -> bool {
-        let Some(load) = self.running.get(&key).and_then(|load| self.loads[*load as usize].as_mut())
+        let Some(load) = self
+            .running
+            .get(&key)
+            .and_then(|load| self.loads[*load as usize].as_mut())
         else {
             return false;
         };
-        load.waiters.push(Waiter { shared: true, ..waiter });
+        load.waiters.push(Waiter {
+            shared: true,
+            ..waiter
+        });
         true
     }
 

@@ -81,13 +81,16 @@ impl LogBuilder {
         let next = number(self.accounts.len());
         let account_number = *self.accounts.entry((connector, account)).or_insert(next);
         let (users, next) = (&mut self.log.users, number(self.users.len()));
-        *self.users.entry((connector, account, name)).or_insert_with(|| {
-            users.push(LoggedUser {
-                connector,
-                account: account_number,
-            });
-            next
-        })
+        *self
+            .users
+            .entry((connector, account, name))
+            .or_insert_with(|| {
+                users.push(LoggedUser {
+                    connector,
+                    account: account_number,
+                });
+                next
+            })
     }
 
     /// A call of a user with somebody whom the CRM knows or not.

@@ -10,8 +10,8 @@
 //! hold.
 
 mod crm;
-mod fleet;
 mod figures;
+mod fleet;
 mod generate;
 mod loads;
 mod log;
@@ -21,7 +21,6 @@ mod terms;
 mod tier;
 mod variants;
 
-pub(crate) use crate::connector::UsualCalls;
 pub(crate) use figures::{BUCKET, ConnectorFigures, Figures, QuotaUse, Waits, share};
 pub(crate) use generate::{CallGenerator, GeneratedCall, Profile};
 pub(crate) use log::{CallLog, LogBuilder};

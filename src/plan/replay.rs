@@ -29,7 +29,6 @@ use ends::Outcome;
 
 struct Replay<'a> {
     terms: &'a Terms,
-    log: &'a CallLog,
     first: u64,
     fleet: Fleet,
     crms: Crms,
@@ -65,7 +64,7 @@ pub(crate) fn replay(log: &CallLog, terms: &Terms) -> Figures {
 }
 
 impl<'a> Replay<'a> {
-    fn new(log: &'a CallLog, terms: &'a Terms, first: u64) -> Self {
+    fn new(log: &CallLog, terms: &'a Terms, first: u64) -> Self {
         let mut figures = Figures::new(first);
         let connectors = terms.connectors.iter();
         figures.connectors = connectors
@@ -73,7 +72,6 @@ impl<'a> Replay<'a> {
             .collect();
         Self {
             terms,
-            log,
             first,
             fleet: Fleet::new(terms, log.users.len()),
             crms: Crms::new(terms, log),
@@ -88,7 +86,10 @@ impl<'a> Replay<'a> {
     fn finish(mut self) -> Figures {
         let (memory, redis) = self.fleet.peaks();
         self.figures.evicted = memory.iter().map(|peak| peak.evicted).sum();
-        self.figures.memory = memory.into_iter().max_by_key(|peak| peak.bytes).unwrap_or_default();
+        self.figures.memory = memory
+            .into_iter()
+            .max_by_key(|peak| peak.bytes)
+            .unwrap_or_default();
         self.figures.redis = redis;
         self.figures
     }
@@ -222,7 +223,11 @@ impl<'a> Replay<'a> {
     /// is good enough unless it is asked for `anew`.
     fn search(&mut self, waiter: Waiter, (lane, deadline): (Lane, Option<u64>), anew: bool) {
         let lookup = waiter.call;
-        let group = if self.terms.has_redis { 0 } else { waiter.replica };
+        let group = if self.terms.has_redis {
+            0
+        } else {
+            waiter.replica
+        };
         let key = LoadKey::Search {
             group,
             question: lookup.question,
@@ -308,7 +313,8 @@ impl<'a> Replay<'a> {
         load.open = calls;
         let spender = load.spender;
         for _ in 0..calls {
-            self.crms.ask(number, (spender, kind), &mut self.figures, &mut self.ends);
+            self.crms
+                .ask(number, (spender, kind), &mut self.figures, &mut self.ends);
         }
     }
 }

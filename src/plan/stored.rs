@@ -89,7 +89,11 @@ impl Answers {
     }
 
     fn entry(&self, kept: &Kept) -> Entry {
-        let base = if kept.is_found { &self.found } else { &self.nobody };
+        let base = if kept.is_found {
+            &self.found
+        } else {
+            &self.nobody
+        };
         Entry::from_parts(EntryParts {
             absences: kept.absences,
             jitter: kept.jitter,
