@@ -21,10 +21,13 @@ mod terms;
 mod tier;
 mod variants;
 
-pub(crate) use figures::{BUCKET, ConnectorFigures, Figures, QuotaUse, Waits, share};
+pub(crate) use figures::{BUCKET, Bucket, ConnectorFigures, Figures, QuotaUse, Waits, share};
 pub(crate) use generate::{CallGenerator, GeneratedCall, Profile};
 pub(crate) use log::{CallLog, LogBuilder};
 pub(crate) use stored::usual_answer_bytes;
 pub(crate) use terms::{PlannedConnector, Terms};
 pub(crate) use tier::TierPeak;
 pub(crate) use variants::{Variant, run_all, variants};
+
+#[cfg(test)]
+mod tests;

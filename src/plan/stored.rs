@@ -22,6 +22,20 @@ pub(super) struct Kept {
     jitter: u8,
 }
 
+#[cfg(test)]
+impl Kept {
+    /// An answer for the tests of tiers.
+    pub(super) fn example(asked: u64, ends: u64) -> Self {
+        Self {
+            asked,
+            ends,
+            is_found: true,
+            absences: 0,
+            jitter: 0,
+        }
+    }
+}
+
 /// Makes answers, and judges them by the rules of the daemon.
 #[derive(Debug)]
 pub(super) struct Answers {
@@ -115,7 +129,7 @@ fn sample_party() -> Party {
     Party::Number(E164::parse("+14155550123", None).expect("a number"))
 }
 
-fn sample_contact() -> Contact {
+pub(super) fn sample_contact() -> Contact {
     let deal = |n: u32| serde_json::json!({"const": n.to_string(), "title": format!("Renewal of contract {n}")});
     let mut additional_info = serde_json::Map::new();
     additional_info.insert("deals".to_owned(), vec![deal(1001), deal(1002)].into());

@@ -98,3 +98,6 @@ impl Tier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::report::Report;
-use crate::plan::{ConnectorFigures, Figures, QuotaUse, TierPeak, Variant, Waits};
+use crate::plan::{Bucket, ConnectorFigures, Figures, QuotaUse, TierPeak, Variant, Waits};
 
 pub(super) fn report(report: &Report<'_>) -> Value {
     let (log, terms) = (&report.read.log, report.terms);
@@ -27,6 +27,7 @@ pub(super) fn report(report: &Report<'_>) -> Value {
             "redis": terms.has_redis,
         },
         "variants": variants.map(variant).collect::<Vec<_>>(),
+        "five_minutes": report.base().map(five_minutes),
     })
 }
 
@@ -45,6 +46,17 @@ fn variant((variant, figures): (&Variant, &Figures)) -> Value {
         },
         "redis": figures.redis.as_ref().map(peak),
         "connectors": figures.connectors.iter().map(connector).collect::<Vec<_>>(),
+    })
+}
+
+/// The course of the first variant.
+fn five_minutes(figures: &Figures) -> Value {
+    let of = |what: fn(&Bucket) -> u32| figures.buckets.iter().map(what).collect::<Vec<_>>();
+    json!({
+        "begins_ms": figures.begins,
+        "lookups": of(|bucket| bucket.lookups),
+        "hits": of(|bucket| bucket.hits),
+        "crm_calls": of(|bucket| bucket.crm_calls),
     })
 }
 
