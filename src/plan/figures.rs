@@ -77,8 +77,16 @@ pub(crate) struct QuotaUse {
     pub(crate) scope: &'static str,
     /// The most calls that one scope made in one window, as the CRM counts them.
     pub(crate) peak: u32,
-    kind: Option<CallKind>,
+    counted: Counted,
     windows: HashMap<u32, VecDeque<u64>, foldhash::fast::RandomState>,
+}
+
+/// Which calls a quota counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Every,
+    OfKind(CallKind),
+    WithoutOwnQuota,
 }
 
 /// How a look-up ended.
@@ -201,13 +209,15 @@ impl ConnectorFigures {
         waits.calls += 1;
         waits.waited += u64::from(waited > 0);
         waits.longest = waits.longest.max(Duration::from_micros(waited));
-        let has_own = self.quotas.iter().any(|quota| quota.kind == Some(kind));
+        let own = Counted::OfKind(kind);
+        let has_own = self.quotas.iter().any(|quota| quota.counted == own);
+        let counted = if has_own {
+            own
+        } else {
+            Counted::WithoutOwnQuota
+        };
         for quota in &mut self.quotas {
-            let counts = match quota.what {
-                "a day" => true,
-                _ => quota.kind == has_own.then_some(kind),
-            };
-            if counts {
+            if quota.counted == counted || quota.counted == Counted::Every {
                 quota.count(scope, at);
             }
         }
@@ -220,14 +230,14 @@ impl ConnectorFigures {
 }
 
 impl QuotaUse {
-    fn new(what: &'static str, kind: Option<CallKind>, quota: &Quota) -> Self {
+    fn new(what: &'static str, counted: Counted, quota: &Quota) -> Self {
         Self {
             what,
             limit: quota.rate().get(),
             per: quota.per(),
             scope: quota.scope().name(),
             peak: 0,
-            kind,
+            counted,
             windows: HashMap::default(),
         }
     }
@@ -252,21 +262,18 @@ impl QuotaUse {
 
 fn quotas_of(quotas: &Quotas) -> Vec<QuotaUse> {
     let all = &quotas.all;
-    let mut uses = vec![QuotaUse::new("all calls", None, all)];
+    let mut uses = vec![QuotaUse::new("all calls", Counted::WithoutOwnQuota, all)];
     for (what, kind) in [
         ("searches", CallKind::Search),
         ("other calls", CallKind::Other),
     ] {
-        uses.extend(
-            quotas
-                .own(kind)
-                .map(|own| QuotaUse::new(what, Some(kind), own)),
-        );
+        let own = quotas.own(kind);
+        uses.extend(own.map(|own| QuotaUse::new(what, Counted::OfKind(kind), own)));
     }
     uses.extend(all.per_day().map(|calls| QuotaUse {
         limit: calls.get(),
         per: Duration::from_millis(DAY),
-        ..QuotaUse::new("a day", None, all)
+        ..QuotaUse::new("a day", Counted::Every, all)
     }));
     uses
 }

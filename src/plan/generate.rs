@@ -7,7 +7,7 @@
 //! - of the calls of a user 60 % are with one of the user's contacts. A user has 20 to 5,000,
 //!   150 at the median, and the n-th is called with a frequency of 1/n (Zipf). Users of an account
 //!   share these contacts;
-//! - 10 % repeat a call of the same user within about ten minutes; 10 % ring at a colleague at the
+//! - 10 % repeat a call of the same user within ten minutes; 10 % ring at a colleague at the
 //!   same time (a group that rings together); the rest, 20 %, are with a number that comes once;
 //! - 5 % of the first kind and of the last withhold their number;
 //! - the CRM knows 85 % of the contacts, and 15 % of the numbers that come once;
@@ -18,8 +18,7 @@
 
 use std::collections::VecDeque;
 
-/// Calls of the last minutes that may be repeated.
-const RECENT: usize = 512;
+/// Seconds within which a call may be repeated.
 const REPEAT_WITHIN: u64 = 600;
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -53,7 +52,8 @@ pub(crate) struct GeneratedCall {
     pub(crate) is_known: bool,
 }
 
-/// The calls of a log, in the order of their time. Needs memory for the users only.
+/// The calls of a log, in the order of their time. Needs memory for the users and for
+/// the calls of ten minutes.
 #[derive(Debug)]
 pub(crate) struct CallGenerator {
     profile: Profile,
@@ -62,6 +62,7 @@ pub(crate) struct CallGenerator {
     users: Vec<(u32, u32)>,
     /// By user: calls of all users up to this one, as a part of all.
     activity: Vec<f64>,
+    /// The calls of the last minutes.
     recent: VecDeque<GeneratedCall>,
     made: u64,
     /// By hour of the log: calls up to its end.
@@ -88,7 +89,7 @@ impl CallGenerator {
             random,
             users,
             activity,
-            recent: VecDeque::with_capacity(RECENT),
+            recent: VecDeque::new(),
             made: 0,
             hour: 0,
         }
@@ -116,10 +117,6 @@ impl CallGenerator {
 
     /// A recent call once more.
     fn repeated(&mut self, at: u64) -> Option<GeneratedCall> {
-        let oldest = at.saturating_sub(REPEAT_WITHIN);
-        while self.recent.front().is_some_and(|call| call.at < oldest) {
-            self.recent.pop_front();
-        }
         let count = self.recent.len();
         let call = (count > 0).then(|| self.recent[self.random.usize(..count)])?;
         Some(GeneratedCall { at, ..call })
@@ -171,11 +168,12 @@ impl Iterator for CallGenerator {
             return None;
         }
         let at = self.time();
-        let call = self.call(at);
-        self.made += 1;
-        if self.recent.len() == RECENT {
+        let oldest = at.saturating_sub(REPEAT_WITHIN);
+        while self.recent.front().is_some_and(|call| call.at < oldest) {
             self.recent.pop_front();
         }
+        let call = self.call(at);
+        self.made += 1;
         self.recent.push_back(call);
         Some(call)
     }

@@ -74,13 +74,10 @@ fn without_weekday(text: &str) -> &str {
 
 /// Days since the epoch.
 fn days(date: &str, day_first: bool) -> Result<i64, MomentError> {
-    let separator = date
-        .find(|c: char| !c.is_ascii_digit())
+    let separator = date.chars().find(|c| !c.is_ascii_digit());
+    let separator = separator
+        .filter(|c| matches!(c, '-' | '/' | '.'))
         .ok_or(MomentError::Form)?;
-    let separator = &date[separator..=separator.min(date.len() - 1)];
-    if !matches!(separator, "-" | "/" | ".") {
-        return Err(MomentError::Form);
-    }
     let mut parts = date.trim_end_matches('.').splitn(3, separator);
     let mut part = || parts.next().and_then(small).ok_or(MomentError::Form);
     let (one, two, three) = (part()?, part()?, part()?);
@@ -90,11 +87,11 @@ fn days(date: &str, day_first: bool) -> Result<i64, MomentError> {
         .is_some_and(|year| year.len() == 4);
     let (year, month, day) = match separator {
         _ if is_year_first => (one, two, three),
-        "/" if !day_first => (three, one, two),
+        '/' if !day_first => (three, one, two),
         _ => (three, two, one),
     };
     let year = if year < 100 { year + 2000 } else { year };
-    if separator == "/" && !is_year_first && !day_first && (13..=31).contains(&month) {
+    if separator == '/' && !is_year_first && !day_first && (13..=31).contains(&month) {
         return Err(MomentError::Month);
     }
     let month = u8::try_from(month)
@@ -124,7 +121,7 @@ fn zone(text: &str) -> Option<(&str, i64)> {
     let digits: String = offset[1..].chars().filter(|c| *c != ':').collect();
     let (hours, minutes) = match digits.len() {
         2 => (small(&digits)?, 0),
-        4 => (small(&digits[..2])?, small(&digits[2..])?),
+        4 => (small(digits.get(..2)?)?, small(digits.get(2..)?)?),
         _ => return None,
     };
     let ahead = i64::from(hours * 60 + minutes) * 60_000;
@@ -245,6 +242,7 @@ mod tests {
             ("2026-é3-09", MomentError::Form),
             ("9é3é2026", MomentError::Form),
             ("2026-03-09 +é", MomentError::Form),
+            ("2026-03-09 14:05+1é2", MomentError::Form),
         ] {
             assert_eq!(parse(text, false), Err(error), "{text:?}");
         }
