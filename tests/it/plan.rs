@@ -187,10 +187,13 @@ async fn the_plan_of_a_log_is_what_the_daemon_does_with_it() {
         serde_json::json!({"fresh": fresh, "stale": stale})
     );
     assert!(
-        fresh > 50 && stale > 20 && crm > 50,
+        fresh > 30 && stale > 15 && crm > 50,
         "every kind is in the log: {counts:?}"
     );
-    assert!(expected > crm * 2, "with details and renewals: {expected}");
+    assert!(
+        expected > crm + stale,
+        "with details and renewals: {expected}"
+    );
 }
 
 #[tokio::test]

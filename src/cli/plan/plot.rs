@@ -54,21 +54,23 @@ fn rates(svg: &mut String, replicas: &[(f64, &Figures)]) {
     );
     axes(svg, RATE, 100.0, "%");
     for (n, (count, figures)) in replicas.iter().enumerate() {
-        let steps = steps(figures);
-        let rates = steps
-            .iter()
-            .map(|step| (step.lookups > 0).then(|| 100.0 * share(step.hits, step.lookups)));
-        let rates: Vec<Option<f64>> = rates.collect();
-        line(svg, &rates, (RATE, 100.0), COLOURS[n], "");
-        legend(
-            svg,
-            RATE.0,
-            n,
-            COLOURS[n],
-            &format!("{count} {}", replica(*count)),
-            "",
-        );
+        let rate = |step: &Step| {
+            let has_any = step.lookups > 0;
+            has_any.then(|| 100.0 * share(step.hits, step.lookups))
+        };
+        let rates: Vec<Option<f64>> = steps(figures).iter().map(rate).collect();
+        line(svg, &rates, (RATE, 100.0), (COLOURS[n], ""));
+        let label = format!("{count} {}", replica(*count));
+        legend(svg, RATE.0, n, (COLOURS[n], ""), &label);
     }
+}
+
+/// One line of a plot.
+struct Line<'a> {
+    values: Vec<Option<f64>>,
+    colour: &'a str,
+    label: String,
+    dashes: &'a str,
 }
 
 fn calls(svg: &mut String, replicas: &[(f64, &Figures)]) {
@@ -77,36 +79,46 @@ fn calls(svg: &mut String, replicas: &[(f64, &Figures)]) {
         CALLS.0,
         "Look-ups and calls to CRMs an hour, mean of all days",
     );
-    let of = |figures: &Figures, what: fn(&Step) -> u64| -> Vec<Option<f64>> {
-        let days = days(figures);
-        // A step is half an hour.
-        steps(figures)
-            .iter()
-            .map(|step| Some(2.0 * share(what(step), days)))
-            .collect()
-    };
-    let mut lines: Vec<(Vec<Option<f64>>, &str, String, &str)> = Vec::new();
+    let mut lines = Vec::new();
     if let Some((_, figures)) = replicas.first() {
-        lines.push((
-            of(figures, |step| step.lookups),
-            "#6b7280",
-            "look-ups".to_owned(),
-            "6 4",
-        ));
+        lines.push(Line {
+            values: an_hour(figures, |step| step.lookups),
+            colour: "#6b7280",
+            label: "look-ups".to_owned(),
+            dashes: "6 4",
+        });
     }
     for (n, (count, figures)) in replicas.iter().enumerate() {
-        let label = format!("CRM calls, {count} {}", replica(*count));
-        lines.push((of(figures, |step| step.crm_calls), COLOURS[n], label, ""));
+        lines.push(Line {
+            values: an_hour(figures, |step| step.crm_calls),
+            colour: COLOURS[n],
+            label: format!("CRM calls, {count} {}", replica(*count)),
+            dashes: "",
+        });
     }
-    let values = lines
-        .iter()
-        .flat_map(|(values, ..)| values.iter().flatten());
+    let values = lines.iter().flat_map(|line| line.values.iter().flatten());
     let top = round_up(values.copied().fold(1.0, f64::max));
     axes(svg, CALLS, top, "");
-    for (n, (values, colour, label, dashes)) in lines.iter().enumerate() {
-        line(svg, values, (CALLS, top), colour, dashes);
-        legend(svg, CALLS.0, n, colour, label, dashes);
+    for (n, drawn) in lines.iter().enumerate() {
+        line(
+            svg,
+            &drawn.values,
+            (CALLS, top),
+            (drawn.colour, drawn.dashes),
+        );
+        legend(svg, CALLS.0, n, (drawn.colour, drawn.dashes), &drawn.label);
     }
+}
+
+/// The mean of all days for each step, as a number in an hour.
+fn an_hour(figures: &Figures, what: fn(&Step) -> u64) -> Vec<Option<f64>> {
+    let days = days(figures);
+    let steps = steps(figures);
+    // A step is half an hour.
+    steps
+        .iter()
+        .map(|step| Some(2.0 * share(what(step), days)))
+        .collect()
 }
 
 fn replica(count: f64) -> &'static str {
@@ -139,7 +151,7 @@ fn title(svg: &mut String, top: f64, text: &str) {
     );
 }
 
-fn legend(svg: &mut String, top: f64, n: usize, colour: &str, label: &str, dashes: &str) {
+fn legend(svg: &mut String, top: f64, n: usize, (colour, dashes): (&str, &str), label: &str) {
     #[expect(clippy::cast_precision_loss, reason = "there are few lines")]
     let x = LEFT + 175.0 * n as f64;
     let (y, end, text) = (top - 16.0, x + 24.0, x + 30.0);
@@ -175,8 +187,7 @@ fn line(
     svg: &mut String,
     values: &[Option<f64>],
     (area, most): ((f64, f64), f64),
-    colour: &str,
-    dashes: &str,
+    (colour, dashes): (&str, &str),
 ) {
     let ((top, bottom), mut path, mut is_open) = (area, String::new(), false);
     for (n, value) in values.iter().enumerate() {

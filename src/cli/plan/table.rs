@@ -10,16 +10,19 @@ use crate::plan::{ConnectorFigures, Figures, PlannedConnector, Variant, share};
 
 pub(super) fn human(report: &Report<'_>) -> String {
     let mut text = facts(report);
-    text += &section("By replicas, each call to any of them", replicas(report));
+    text += &section("By replicas, each call to any of them", &replicas(report));
     if let Some(figures) = report.base() {
-        text += &section("Quotas, with the first number of replicas", quotas(figures));
+        text += &section(
+            "Quotas, with the first number of replicas",
+            &quotas(figures),
+        );
     }
     for (what, title) in [
         ("ages", "With other ages (cache.found, cache.absent)"),
         ("quotas", "With other quotas"),
         ("memory", "With other cache.memory"),
     ] {
-        text += &section(title, what_if(report, what));
+        text += &section(title, &what_if(report, what));
     }
     text
 }
@@ -237,7 +240,7 @@ fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<Vec<Stri
 }
 
 /// A title and rows of aligned cells. Nothing without rows.
-fn section(title: &str, rows: Vec<Vec<String>>) -> String {
+fn section(title: &str, rows: &[Vec<String>]) -> String {
     let Some(head) = rows.first() else {
         return String::new();
     };
