@@ -306,9 +306,17 @@ fn memory_and_ages_help_over_a_whole_log() {
         }
     }
     let log = builder.finish();
+    let long = |memory| Terms {
+        ages: AgePolicy {
+            found: ages(60, 6_000),
+            absent: ages(20, 600),
+        },
+        memory,
+        ..terms()
+    };
     let rate = |terms: &Terms| replay(&log, terms).hit_rate();
-    let sizes = [20_000, 200_000, 2_000_000].map(|memory| rate(&Terms { memory, ..terms() }));
+    let sizes = [20_000, 200_000, 20_000_000].map(|memory| rate(&long(memory)));
     assert!(sizes.is_sorted() && sizes[0] + 0.02 < sizes[2], "{sizes:?}");
-    let ages = [0.5, 1.0, 4.0].map(|factor| rate(&terms().with_ages(factor)));
+    let ages = [0.1, 1.0, 2.0].map(|factor| rate(&long(20_000_000).with_ages(factor)));
     assert!(ages.is_sorted() && ages[0] + 0.02 < ages[2], "{ages:?}");
 }
