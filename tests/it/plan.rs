@@ -200,7 +200,7 @@ async fn the_plan_of_a_log_is_what_the_daemon_does_with_it() {
 async fn a_log_of_a_spreadsheet_is_read_and_each_faulty_row_is_reported_once() {
     let log = "sep=;\r\n# exported today\r\n\"Phone Number\";Extension;Date;Time\r\n\
         \"(650) 555-1234\";101;Mon 03/09/2026;2:05 PM\r\n\
-        6505551234;101;3/9/2026;2:06 PM\r\n\
+        6505551234;101;3/9/2026;2:06 PM\r\n\r\n;;;\r\n\
         1,6505551234E+10;101;3/9/2026;2:07 PM\r\n\
         anonymous;101;3/9/2026;2:08 PM\r\n\
         6505551234;;3/9/2026;2:09 PM\r\n\
@@ -221,11 +221,11 @@ async fn a_log_of_a_spreadsheet_is_read_and_each_faulty_row_is_reported_once() {
     );
     assert_eq!(plan["log"]["questions"], 1, "one number in four spellings");
     for fault in [
-        "calls.csv:8: there is no user",
-        "calls.csv:9: the time \"yesterday 2:10 PM\"",
-        "calls.csv:10: the number has lost its last digits",
-        "calls.csv:11: the number \"nobody I know\"",
-        "calls.csv:12: the time \"26/9/2026 2:13 PM\" has no such month; if days come before months, use --day-first",
+        "calls.csv:10: there is no user",
+        "calls.csv:11: the time \"yesterday 2:10 PM\"",
+        "calls.csv:12: the number has lost its last digits",
+        "calls.csv:13: the number \"nobody I know\"",
+        "calls.csv:14: the time \"26/9/2026 2:13 PM\" has no such month; if days come before months, use --day-first",
     ] {
         assert_eq!(said.matches(fault).count(), 1, "{fault}\n{said}");
     }

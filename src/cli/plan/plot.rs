@@ -20,6 +20,9 @@ const CALLS: (f64, f64) = (330.0, 500.0);
 /// The colours of lines: distinct for people who see few colours, on white.
 const COLOURS: [&str; 4] = ["#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce"];
 
+/// Their dashes: a line may lie on another.
+const DASHES: [&str; 4] = ["", "9 5", "3 4", "12 4 3 4"];
+
 /// Sums of a half-hour over all days.
 #[derive(Debug, Clone, Copy, Default)]
 struct Step {
@@ -59,9 +62,9 @@ fn rates(svg: &mut String, replicas: &[(f64, &Figures)]) {
             has_any.then(|| 100.0 * share(step.hits, step.lookups))
         };
         let rates: Vec<Option<f64>> = steps(figures).iter().map(rate).collect();
-        line(svg, &rates, (RATE, 100.0), (COLOURS[n], ""));
+        line(svg, &rates, (RATE, 100.0), (COLOURS[n], DASHES[n]));
         let label = format!("{count} {}", replica(*count));
-        legend(svg, RATE.0, n, (COLOURS[n], ""), &label);
+        legend(svg, RATE.0, n, (COLOURS[n], DASHES[n]), &label);
     }
 }
 
@@ -85,7 +88,7 @@ fn calls(svg: &mut String, replicas: &[(f64, &Figures)]) {
             values: an_hour(figures, |step| step.lookups),
             colour: "#6b7280",
             label: "look-ups".to_owned(),
-            dashes: "6 4",
+            dashes: "",
         });
     }
     for (n, (count, figures)) in replicas.iter().enumerate() {
@@ -93,7 +96,7 @@ fn calls(svg: &mut String, replicas: &[(f64, &Figures)]) {
             values: an_hour(figures, |step| step.crm_calls),
             colour: COLOURS[n],
             label: format!("CRM calls, {count} {}", replica(*count)),
-            dashes: "",
+            dashes: DASHES[n],
         });
     }
     let values = lines.iter().flat_map(|line| line.values.iter().flatten());

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::rc::Rc;
 
-use csv::{ByteRecord, ReaderBuilder, Trim};
+use csv::{ByteRecord, ReaderBuilder, Terminator, Trim};
 use siphasher::sip::SipHasher13;
 
 use super::columns::{Columns, NamedColumns};
@@ -172,6 +172,8 @@ fn table<R: Read>(input: R, delimiter: u8) -> csv::Reader<R> {
     ReaderBuilder::new()
         .delimiter(delimiter)
         .has_headers(false)
+        // Otherwise the second half of \r\n counts for the next row. A \r is trimmed.
+        .terminator(Terminator::Any(b'\n'))
         .flexible(true)
         .trim(Trim::All)
         .from_reader(input)
@@ -251,6 +253,9 @@ impl Rows<'_> {
 
     /// Adds the call of a row. Returns the first fault of it.
     fn take(&mut self, row: &ByteRecord) -> Result<(), String> {
+        if row.iter().all(<[u8]>::is_empty) {
+            return Ok(());
+        }
         let at = self.moment(row)?;
         let user = cell(row, Some(self.columns.user));
         if user.is_empty() {
