@@ -120,6 +120,72 @@ impl Clock for ManualClock {
     }
 }
 
+/// The steady time by which calls are counted: that of this process, or that of a replay.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum SteadyClock {
+    #[default]
+    System,
+    Replay(ReplayClock),
+}
+
+/// A steady clock that only moves when a replay moves it. Clones show the same time.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplayClock {
+    start: Instant,
+    /// Microseconds since the start.
+    moved: Arc<AtomicU64>,
+}
+
+impl SteadyClock {
+    pub(crate) fn now(&self) -> Instant {
+        match self {
+            Self::System => Instant::now(),
+            Self::Replay(clock) => clock.now(),
+        }
+    }
+}
+
+impl ReplayClock {
+    /// A clock at the beginning of a replay.
+    #[must_use]
+    pub(crate) fn start() -> Self {
+        Self {
+            start: Instant::now(),
+            moved: Arc::default(),
+        }
+    }
+
+    /// Shows this time from now on, in microseconds since the start.
+    pub(crate) fn set(&self, micros: u64) {
+        self.moved.store(micros, Ordering::Relaxed);
+    }
+
+    /// The time that it shows.
+    #[must_use]
+    pub(crate) fn now(&self) -> Instant {
+        self.at(self.micros())
+    }
+
+    /// Microseconds since the start.
+    #[must_use]
+    pub(crate) fn micros(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// Microseconds from the start until `wait` from now has passed, at least one from now.
+    #[must_use]
+    pub(crate) fn after(&self, wait: Duration) -> u64 {
+        let wait = u64::try_from(wait.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);
+        self.micros().saturating_add(wait.max(1))
+    }
+
+    /// The moment so many microseconds after the start.
+    #[must_use]
+    pub(crate) fn at(&self, micros: u64) -> Instant {
+        self.start + Duration::from_micros(micros)
+    }
+}
+
 /// Measures how long something takes.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);

@@ -26,6 +26,7 @@ pub mod connector;
 mod resolver;
 
 mod api;
+mod plan;
 mod trial;
 
 pub mod grpc;

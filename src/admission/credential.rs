@@ -40,7 +40,7 @@ pub struct Credential {
 impl Credential {
     /// Judges a credential that the CRM accepted at this `age`; `None` if that is too old to count.
     #[must_use]
-    pub(super) fn judge(
+    pub(crate) fn judge(
         identity: Identity,
         age: Duration,
         config: AdmissionConfig,

@@ -130,8 +130,13 @@ pub(super) struct Forecast {
 impl Forecast {
     /// A forecast of this moment.
     pub(super) fn now(all: RoomForecast, background: RoomForecast) -> Self {
+        Self::seen_at(clock::now(), all, background)
+    }
+
+    /// A forecast of another clock's moment.
+    pub(super) fn seen_at(seen: Instant, all: RoomForecast, background: RoomForecast) -> Self {
         Self {
-            seen: clock::now(),
+            seen,
             all,
             background,
         }

@@ -20,7 +20,7 @@ use super::forecast::NextCalls;
 use super::quota::{Quota, TokenBucket};
 use super::request::SlotRequest;
 use super::window::micros;
-use crate::clock::{self, Instant};
+use crate::clock::{Instant, SteadyClock};
 use crate::domain::ScopeTag;
 
 /// Both governors of a quota, at the pace of one replica's share.
@@ -33,13 +33,18 @@ pub(super) struct Governors {
     /// How much further call pops may run ahead of the pace than the background lanes, in
     /// microseconds.
     ahead: i64,
+    time: SteadyClock,
 }
 
 impl Governors {
-    pub(super) fn new(quota: &Quota, replicas: NonZeroU32, at_least: NonZeroU32) -> Self {
+    pub(super) fn new(
+        quota: &Quota,
+        (replicas, at_least): (NonZeroU32, NonZeroU32),
+        time: SteadyClock,
+    ) -> Self {
         let sharing = replicas.max(at_least);
-        let all = Governor::new(quota.bucket().among(sharing));
-        let background = Governor::new(quota.background_bucket().among(sharing));
+        let all = Governor::new(quota.bucket().among(sharing), &time);
+        let background = Governor::new(quota.background_bucket().among(sharing), &time);
         let even = quota.even_bucket().among(sharing);
         let ahead = micros(all.bucket.tolerance()) - micros(even.tolerance());
         Self {
@@ -48,6 +53,7 @@ impl Governors {
             all,
             background,
             ahead,
+            time,
         }
     }
 
@@ -65,12 +71,13 @@ impl Governors {
     /// The same governors for another quota. Their state is new, because governor's quota cannot be
     /// changed.
     pub(super) fn renewed(&self, quota: &Quota) -> Self {
-        Self::new(quota, self.replicas, self.at_least)
+        Self::new(quota, (self.replicas, self.at_least), self.time.clone())
     }
 
     /// The same governors for that many replicas; `None` if the number is unchanged.
     pub(super) fn among(&self, quota: &Quota, replicas: NonZeroU32) -> Option<Self> {
-        (self.replicas != replicas).then(|| Self::new(quota, replicas, self.at_least))
+        (self.replicas != replicas)
+            .then(|| Self::new(quota, (replicas, self.at_least), self.time.clone()))
     }
 
     /// Counts a call that had room.
@@ -126,14 +133,14 @@ struct Governor {
 }
 
 impl Governor {
-    fn new(bucket: TokenBucket) -> Self {
-        let (start, arrivals) = (GovernorClock(clock::now()), ArrivalTimes::default());
+    fn new(bucket: TokenBucket, time: &SteadyClock) -> Self {
+        let (start, arrivals) = (GovernorClock::start(time), ArrivalTimes::default());
         // At least a nanosecond, because a bucket needs an interval.
         let quota = governor::Quota::with_period(bucket.interval)
             .unwrap_or(governor::Quota::per_second(NonZeroU32::MIN))
             .allow_burst(bucket.burst);
         Self {
-            limiter: RateLimiter::new(quota, arrivals.clone(), start),
+            limiter: RateLimiter::new(quota, arrivals.clone(), start.clone()),
             arrivals,
             start,
             bucket,
@@ -213,14 +220,26 @@ impl ShrinkableKeyedStateStore<ScopeTag> for ArrivalTimes {
 }
 
 /// governor's view of the clock: time since a moment.
-#[derive(Debug, Clone, Copy)]
-struct GovernorClock(Instant);
+#[derive(Debug, Clone)]
+struct GovernorClock {
+    start: Instant,
+    time: SteadyClock,
+}
+
+impl GovernorClock {
+    fn start(time: &SteadyClock) -> Self {
+        Self {
+            start: time.now(),
+            time: time.clone(),
+        }
+    }
+}
 
 impl Clock for GovernorClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        let since = clock::now().saturating_duration_since(self.0);
+        let since = self.time.now().saturating_duration_since(self.start);
         Nanos::new(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 }

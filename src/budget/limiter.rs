@@ -35,16 +35,16 @@ pub(super) struct QuotaLimiter {
 
 /// The values that the settings determine, which change at run time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct LimiterSettings {
-    quota: Quota,
+pub(super) struct LimiterSettings {
+    pub(super) quota: Quota,
     /// How long the windows hold a call without a known end.
-    hold: Duration,
+    pub(super) hold: Duration,
     /// How long after a verified call one call of each window is reserved for verified credentials.
-    reserve_for: Duration,
+    pub(super) reserve_for: Duration,
 }
 
 impl LimiterSettings {
-    fn new(quota: Quota, call_timeout: Duration, admitted: Duration) -> Self {
+    pub(super) fn new(quota: Quota, call_timeout: Duration, admitted: Duration) -> Self {
         // In the quota of a user, no other user's credential counts.
         let reserve_for = if quota.scope() == Scope::Account {
             admitted
@@ -147,7 +147,7 @@ impl QuotaLimiter {
             }
             (Some(shared), CountSource::SharedWithinShare) => {
                 let forecast = self.local.forecast_of_share(&settings.quota, request);
-                if request.wait_for(&forecast).is_zero() {
+                if request.wait_for(&forecast, clock::now()).is_zero() {
                     self.request_shared(shared, request, until).await
                 } else {
                     SlotReply::denied(forecast)
@@ -221,7 +221,7 @@ impl QuotaLimiter {
         };
         let slot = counted_in_redis
             .and_then(|reply| reply.granted)
-            .unwrap_or_else(|| Slot::granted(request, until));
+            .unwrap_or_else(|| Slot::granted(request, until, clock::now()));
         self.local.hold(&slot);
         SlotReply {
             granted: Some(slot),

@@ -23,7 +23,7 @@ use super::quota::Quota;
 use super::request::{ExpectedCall, ExpectedInRedis, SCOPE_KNOWN, Slot, SlotReply, SlotRequest};
 use super::totals::{LockedTotals, TotalCounts};
 use super::window::SlidingWindow;
-use crate::clock::{self, Instant};
+use crate::clock::Instant;
 use crate::domain::ScopeTag;
 
 /// How much longer a call must be held here before Redis is expected to hold it.
@@ -78,13 +78,22 @@ impl fmt::Debug for LocalLimiter {
 }
 
 impl LocalLimiter {
-    /// The count of a replica that knows no others, with the least number of replicas.
+    /// The count of a replica that knows no others, with the least number of replicas, by the clock
+    /// of `totals`.
     pub(super) fn new(quota: &Quota, at_least: NonZeroU32, totals: Arc<TotalCounts>) -> Self {
         Self {
-            governors: RwLock::new(Governors::new(quota, NonZeroU32::MIN, at_least)),
+            governors: RwLock::new(Governors::new(
+                quota,
+                (NonZeroU32::MIN, at_least),
+                totals.time.clone(),
+            )),
             totals,
             scopes: Mutex::default(),
         }
+    }
+
+    fn now(&self) -> Instant {
+        self.totals.time.now()
     }
 
     /// Whose count holds for a scope, if `source` holds for the quota.
@@ -92,7 +101,7 @@ impl LocalLimiter {
         if !matches!(source, CountSource::Shared | CountSource::SharedWithinShare) {
             return source;
         }
-        let (scopes, now) = (self.scopes.lock(), clock::now());
+        let (scopes, now) = (self.scopes.lock(), self.now());
         let Some(held) = scopes.get(&scope) else {
             return source;
         };
@@ -111,7 +120,7 @@ impl LocalLimiter {
         if let Some(held) = self.scopes.lock().get_mut(&scope)
             && let Some(outage) = held.outage.take()
         {
-            held.all_shared_from = held.all_shared_from.max(outage.ends(window, clock::now()));
+            held.all_shared_from = held.all_shared_from.max(outage.ends(window, self.now()));
         }
     }
 
@@ -119,7 +128,7 @@ impl LocalLimiter {
     pub(super) fn redis_failed(&self, scope: ScopeTag, wait: Duration) {
         let mut scopes = self.scopes.lock();
         let held = scopes.entry(scope).or_default();
-        held.outage = Some(ScopeOutage::prolonged(held.outage, wait, clock::now()));
+        held.outage = Some(ScopeOutage::prolonged(held.outage, wait, self.now()));
     }
 
     /// Spends a call if there is room. There must be only one request for a scope at a time, so
@@ -137,18 +146,18 @@ impl LocalLimiter {
         let mut totals = self.totals.lock();
         // governor cannot give anything back. So everything is checked before anything is spent.
         let before = self.forecast(quota, request, &governors, &mut totals);
-        let wait = request.wait_for(&before);
+        let wait = request.wait_for(&before, self.now());
         if !wait.is_zero() {
             totals.denied(request, &limits, wait);
             return SlotReply::denied(before);
         }
-        let slot = Slot::granted(request, until);
+        let slot = Slot::granted(request, until, self.now());
         if request.is_paced {
             governors.spend(slot.scope, slot.is_background);
         }
         self.hold_in(&mut totals, &slot);
         if request.proof == CredentialProof::Verified {
-            self.reserve_one(request.scope, clock::now() + reserve_for);
+            self.reserve_one(request.scope, self.now() + reserve_for);
         }
         SlotReply {
             forecast: self.forecast(quota, request, &governors, &mut totals),
@@ -191,7 +200,7 @@ impl LocalLimiter {
         let limits = request.limits.among(governors.sharing());
         let [pace, pace_of_share] = governors.pace_of(request);
         let mut scopes = self.scopes.lock();
-        let (held, now) = (scopes.entry(request.scope).or_default(), clock::now());
+        let (held, now) = (scopes.entry(request.scope).or_default(), self.now());
         held.slide(now);
         let is_reserved = held.reserved_until.is_some_and(|until| now < until);
         let room = |window: &SlidingWindow, limit: u32, pace: Pace, totals| RoomForecast {
@@ -208,7 +217,7 @@ impl LocalLimiter {
             pace_of_share,
             share_totals,
         );
-        Forecast::now(all, share)
+        Forecast::seen_at(now, all, share)
     }
 
     /// Reserves one call of each window for verified credentials until then.
@@ -219,7 +228,7 @@ impl LocalLimiter {
     /// What Redis must know of a scope. If it does not, it has lost its count. A call that is free
     /// in a moment is not expected.
     pub(super) fn expected_in_redis(&self, scope: ScopeTag, per: Duration) -> ExpectedInRedis {
-        let (scopes, now) = (self.scopes.lock(), clock::now());
+        let (scopes, now) = (self.scopes.lock(), self.now());
         let Some(held) = scopes.get(&scope) else {
             return ExpectedInRedis::default();
         };
@@ -252,7 +261,7 @@ impl LocalLimiter {
         let held = scopes.entry(slot.scope).or_default();
         if let Some(name) = &slot.name {
             held.last = Some((name.clone(), slot.until));
-            held.counted = Some(clock::now());
+            held.counted = Some(self.now());
         }
         held.all.hold(slot.until);
         if slot.is_background {
@@ -269,7 +278,7 @@ impl LocalLimiter {
     /// The call was not made.
     pub(super) fn give_back(&self, slot: &Slot) {
         self.totals.give_back(slot);
-        self.release(slot, clock::now());
+        self.release(slot, self.now());
     }
 
     /// The window holds the call only until `until`.
@@ -310,7 +319,7 @@ impl LocalLimiter {
     pub(super) fn sweep(&self) {
         self.governors.read().sweep();
         self.totals.sweep();
-        let (mut scopes, now) = (self.scopes.lock(), clock::now());
+        let (mut scopes, now) = (self.scopes.lock(), self.now());
         scopes.retain(|_, held| {
             held.slide(now);
             !held.is_forgettable(now)

@@ -93,6 +93,7 @@ mod pauses;
 mod permit;
 mod queue;
 mod quota;
+mod replay;
 mod request;
 mod script;
 mod shared;
@@ -107,6 +108,7 @@ pub(crate) use outlook::QuotaOutlook;
 pub(crate) use past::Replicas;
 pub(crate) use permit::Permit;
 pub(crate) use quota::{CallKind, Quota, Quotas, Scope};
+pub(crate) use replay::{GateId, NextWake, ReplayBudget, ReplayCall, ReplaySlot, Turn};
 pub(crate) use shared::SharedQuota;
 pub(crate) use usage::Usage;
 

@@ -9,7 +9,7 @@ use super::limits::{TotalLimits, WindowLimits};
 use super::pauses::Pause;
 use super::queue::{CredentialProof, WaitersAhead};
 use super::quota::Quota;
-use crate::clock::{self, Instant};
+use crate::clock::Instant;
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 
@@ -47,10 +47,10 @@ pub(super) enum RequestAim {
 }
 
 impl SlotRequest {
-    /// How long it waits according to a forecast, if nobody is ahead of it.
-    pub(super) fn wait_for(&self, forecast: &Forecast) -> Duration {
+    /// How long it waits from `now` according to a forecast, if nobody is ahead of it.
+    pub(super) fn wait_for(&self, forecast: &Forecast, now: Instant) -> Duration {
         let whose = (self.lane, self.proof);
-        forecast.wait(whose, WaitersAhead::default(), clock::now())
+        forecast.wait(whose, WaitersAhead::default(), now)
     }
 }
 
@@ -70,13 +70,13 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// The slot of a request, counted by this replica only.
-    pub(super) fn granted(request: &SlotRequest, until: Instant) -> Self {
+    /// The slot of a request that is granted `now`, counted by this replica only.
+    pub(super) fn granted(request: &SlotRequest, until: Instant, now: Instant) -> Self {
         Self {
             scope: request.scope,
             is_background: request.lane.is_background(),
             until,
-            in_totals: (!request.totals.is_empty()).then(clock::now),
+            in_totals: (!request.totals.is_empty()).then_some(now),
             name: None,
             probe: None,
         }

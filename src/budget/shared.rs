@@ -19,7 +19,7 @@ use super::request::{RequestAim, ScopeUpdate, SharedTerms, Slot, SlotReply, Slot
 use super::script::{Gcra, ScriptReply, arguments, forecast};
 use super::totals::PART_OF_DAY;
 use super::window::micros;
-use crate::clock::Instant;
+use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 use crate::redis_link::user::token;
 use crate::redis_link::{Link, LinkError, hex};
@@ -132,7 +132,7 @@ impl SharedQuota {
         let (is_granted, pause_of_all, pause_of_background) = (reply.0 == 1, reply.3, reply.4);
         let slot = Slot {
             name: Some(name),
-            ..Slot::granted(request, until)
+            ..Slot::granted(request, until, clock::now())
         };
         Ok(SlotReply {
             granted: is_granted.then_some(slot),

@@ -19,6 +19,7 @@ use crate::domain::KeyMaker;
 mod deadlines;
 mod pauses;
 mod rates;
+mod replay;
 mod scopes;
 mod settings;
 mod strict;

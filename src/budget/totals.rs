@@ -17,7 +17,7 @@ use super::limits::TotalLimits;
 use super::quota::DAY;
 use super::request::{Slot, SlotRequest};
 use super::window::{SlidingWindow, micros};
-use crate::clock::{self, Instant};
+use crate::clock::{Instant, SteadyClock};
 use crate::domain::ScopeTag;
 
 /// The calls of this time count as one in a day: all become free with the last. Redis counts in the
@@ -42,6 +42,7 @@ pub(super) struct TotalCounts {
     call_timeout: Duration,
     /// When the first part of a day began.
     began: Instant,
+    pub(super) time: SteadyClock,
     scopes: Mutex<Counts>,
 }
 
@@ -99,9 +100,15 @@ impl LaneWindows {
 impl TotalCounts {
     /// A count without calls.
     pub(super) fn new(call_timeout: Duration) -> Self {
+        Self::timed_by(SteadyClock::System, call_timeout)
+    }
+
+    /// A count without calls, by another clock.
+    pub(super) fn timed_by(time: SteadyClock, call_timeout: Duration) -> Self {
         Self {
             call_timeout,
-            began: clock::now(),
+            began: time.now(),
+            time,
             scopes: Mutex::default(),
         }
     }
@@ -116,7 +123,7 @@ impl TotalCounts {
 
     /// The call's reply has ended, or its connection broke: it leaves the wire.
     pub(super) fn end(&self, slot: &Slot) {
-        let Some((granted, now)) = slot.in_totals.map(|granted| (granted, clock::now())) else {
+        let Some((granted, now)) = slot.in_totals.map(|granted| (granted, self.time.now())) else {
             return;
         };
         if let Some(held) = self.scopes.lock().get_mut(&slot.scope) {
@@ -128,7 +135,7 @@ impl TotalCounts {
 
     /// The call was not made.
     pub(super) fn give_back(&self, slot: &Slot) {
-        let Some((granted, now)) = slot.in_totals.map(|granted| (granted, clock::now())) else {
+        let Some((granted, now)) = slot.in_totals.map(|granted| (granted, self.time.now())) else {
             return;
         };
         if let Some(held) = self.scopes.lock().get_mut(&slot.scope) {
@@ -141,7 +148,7 @@ impl TotalCounts {
     /// Drops the scopes that hold nothing. If there are too many, also those with few calls: a flood
     /// of made-up credentials must not take the memory for a day.
     pub(super) fn sweep(&self) {
-        let (mut scopes, now) = (self.scopes.lock(), clock::now());
+        let (mut scopes, now) = (self.scopes.lock(), self.time.now());
         scopes.retain(|_, held| {
             held.slide(now);
             !held.day.all.is_empty() || !held.wire.all.is_empty()
@@ -212,7 +219,7 @@ pub(super) struct LockedTotals<'a> {
 impl LockedTotals<'_> {
     /// What a scope holds now.
     pub(super) fn held(&mut self, scope: ScopeTag) -> TotalsHeld {
-        let now = clock::now();
+        let now = self.counts.time.now();
         let Some(held) = self.scopes.get_mut(&scope) else {
             return TotalsHeld::default();
         };
@@ -248,7 +255,7 @@ impl LockedTotals<'_> {
                 .at_once
                 .is_some_and(|limits| held.wire.all.held() >= limits.all)
         {
-            held.pop_until = Some(clock::now() + LOOK_AGAIN + LATENESS);
+            held.pop_until = Some(self.counts.time.now() + LOOK_AGAIN + LATENESS);
         }
     }
 }
@@ -257,6 +264,7 @@ impl LockedTotals<'_> {
 mod tests {
     use super::*;
     use crate::budget::limits::WindowLimits;
+    use crate::clock;
     use crate::domain::KeyMaker;
 
     fn slot(in_totals: Instant) -> Slot {

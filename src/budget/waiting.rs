@@ -141,9 +141,7 @@ impl<'a> QueuedCall<'a> {
         }
         let ready_in = state.turn_of(self.key, now);
         let is_late = patience.is_some_and(|patience| patience.is_zero())
-            || deadline.is_some_and(|deadline| {
-                !ready_in.is_zero() && ready_in >= deadline.saturating_duration_since(now)
-            });
+            || deadline.is_some_and(|deadline| is_too_late(ready_in, deadline, now));
         if is_late {
             return NextStep::Refuse(Exhausted {
                 retry_after: ready_in,
@@ -278,6 +276,11 @@ impl Drop for PendingRequest<'_> {
         state.is_requesting = false;
         state.queue.wake_head();
     }
+}
+
+/// Whether a turn that comes in this time is one too late.
+pub(super) fn is_too_late(ready_in: Duration, deadline: Instant, now: Instant) -> bool {
+    !ready_in.is_zero() && ready_in >= deadline.saturating_duration_since(now)
 }
 
 async fn wait_until(moment: Option<Instant>) {

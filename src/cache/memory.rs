@@ -147,7 +147,7 @@ impl fmt::Debug for MemoryCache {
 }
 
 /// The memory of an answer with an allocation of that many bytes.
-fn weight(allocated: usize) -> usize {
+pub(crate) fn weight(allocated: usize) -> usize {
     size_class(allocated) + OVERHEAD
 }
 

@@ -27,6 +27,7 @@ pub use self::redis::{Begun, NumberToken, RedisTier, StoreOutcome};
 pub use keys::{KeyRing, SealContext};
 pub(crate) use load_ticket::{Fetched, LoadTicket};
 pub use log::{InvalidationLog, LogReader, PollResult, ReplicaEvent};
+pub(crate) use memory::weight;
 pub use memory::{MemoryCache, MemoryConfig};
 pub use tiered::{SharedTier, TieredCache};
 pub(crate) use tiered::{Stored, TierAnswer};

@@ -24,6 +24,7 @@ mod find;
 mod invalidate;
 mod manual;
 mod out;
+mod plan;
 mod prefetch;
 mod reload;
 mod serve;
@@ -110,6 +111,15 @@ enum Command {
     /// Show on this machine what contactd does, with latencies: a miss, a hit, several contacts,
     /// nobody, a refresh, and a prefetch of recent calls while phones ring.
     Demo(demo::DemoArgs),
+    /// Replay a call log through the policy of the daemon: hit rate, calls to the CRM, quota, memory.
+    ///
+    /// The log is a CSV with a time, a user and a number in each row. The settings decide what is
+    /// kept for how long, and how often a CRM may be asked. Time is virtual: no CRM and no Redis is
+    /// called, and a month takes seconds.
+    ///
+    /// Exit codes: 0 replayed, 1 failed, 2 wrong arguments, or no row of the log can be read.
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(Box<plan::PlanArgs>),
     /// Run the Example CRM alone: a real HTTP server with generated contacts, to try contactd with.
     ExampleCrm(example_crm::ExampleCrmArgs),
     /// List, check, try and test connectors, without a daemon.
@@ -136,6 +146,11 @@ const PREFETCH_EXAMPLES: &str = "\
 Examples:
   contactd prefetch recent-calls.csv --platform pipedrive --user-id 42 --auth-header-file ./header
   cut -d, -f3 calls.csv | contactd prefetch --region US --output json";
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  contactd plan calls.csv --config contactd.toml --replicas 1,3 --plot day.svg
+  contactd plan generate --calls 100000 --users 500 | contactd plan - --output json";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -215,7 +230,8 @@ async fn carry_out(args: CliArgs, lines: &LogLines) -> Result<ExitCode, Failure>
         log_level,
     } = args;
     // What `connector` prints says what went wrong; log lines would only repeat it.
-    let quiet = matches!(command, Command::Connector(_)).then(|| "error".parse().ok());
+    let quiet =
+        matches!(command, Command::Connector(_) | Command::Plan(_)).then(|| "error".parse().ok());
     let log = LogArgs {
         format: log_format,
         level: log_level.or_else(|| quiet.flatten()),
@@ -228,6 +244,7 @@ async fn carry_out(args: CliArgs, lines: &LogLines) -> Result<ExitCode, Failure>
         Command::Find(args) => find::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Prefetch(args) => prefetch::run(args).await,
+        Command::Plan(args) => plan::run(*args),
         Command::Invalidate(args) => invalidate::run(args).await,
         Command::Demo(args) => demo::run(args, lines).await,
         Command::ExampleCrm(args) => example_crm::run(args).await,

@@ -23,6 +23,7 @@ mod progress;
 mod tally;
 
 use numbers::Numbers;
+pub(super) use numbers::{NUMBER_HEADERS, WORKBOOK, decoded, plain, spreadsheet_number};
 use progress::ProgressView;
 pub(super) use tally::BatchTally;
 

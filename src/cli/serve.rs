@@ -143,7 +143,7 @@ async fn with_example_crm(tasks: &TaskTracker) -> Result<Effective, Failure> {
     Ok(effective)
 }
 
-fn on_defaults(crm: SocketAddr) -> Result<Effective, Failure> {
+pub(super) fn on_defaults(crm: SocketAddr) -> Result<Effective, Failure> {
     embedded::config(crm, None, None)
         .map_err(|faults| Failure::Misused(listing(&faults, "the environment")))
 }

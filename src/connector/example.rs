@@ -74,6 +74,7 @@ impl Connector for ExampleConnector {
                 least: 1,
                 most: PAGES + PAGES * CONTACTS,
             },
+            nobody: 1,
             many: CallCount {
                 least: MANY,
                 most: MANY,

@@ -100,7 +100,7 @@ pub(crate) use refusals::is_for_all;
 pub(crate) use session::CrmSession;
 pub(crate) use settings::{ConnectorConfig, IdentitySource};
 pub(crate) use shared_login::SharedLogin;
-pub(crate) use sheet::{CallCount, RequestSheet, Sheet};
+pub(crate) use sheet::{CallCount, RequestSheet, Sheet, UsualCalls};
 pub(crate) use witness::{CallSeen, Ending, Event, Witness};
 
 /// What one CRM can do. Stateless: everything a call needs comes with the session.

@@ -46,6 +46,8 @@ pub(crate) struct Sheet {
     pub(crate) requests: Vec<RequestSheet>,
     /// Calls of one look-up.
     pub(crate) one: CallCount,
+    /// Search calls of a look-up that finds nobody, at least.
+    pub(crate) nobody: u32,
     /// Calls of the searches for many numbers ([`MANY`]), each list on one page.
     pub(crate) many: CallCount,
     /// How many numbers one call asks for.
@@ -111,7 +113,35 @@ pub(crate) struct RequestSheet {
     pub(crate) notes: Vec<String>,
 }
 
+/// Calls of a usual look-up: the first spelling finds one contact, or no spelling finds any. Each
+/// list has one page, and each part of the details is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UsualCalls {
+    /// Searches that find the contact.
+    pub(crate) found: u32,
+    /// Calls for its details.
+    pub(crate) details: u32,
+    /// Searches that find nobody.
+    pub(crate) nobody: u32,
+}
+
 impl Sheet {
+    /// The calls of a usual look-up.
+    pub(crate) fn usual_calls(&self) -> UsualCalls {
+        let of = |purpose: &'static str| {
+            let requests = self.requests.iter();
+            requests.filter(move |request| request.purpose.starts_with(purpose))
+        };
+        let found = of("search").map(|request| request.calls.least).sum::<u32>();
+        UsualCalls {
+            found: found.max(1),
+            details: of("details")
+                .map(|request| request.calls.least.max(1))
+                .sum(),
+            nobody: self.nobody.max(1),
+        }
+    }
+
     /// Whether the connector searches at all. App Connect accepts a configuration without a search.
     pub(crate) fn has_search(&self) -> bool {
         let mut requests = self.requests.iter();

@@ -252,8 +252,14 @@ impl Entry {
     /// The size of the allocation, for the memory limit.
     #[must_use]
     pub(crate) fn allocated(&self) -> usize {
+        Self::allocation(self.0.slice.len())
+    }
+
+    /// The same for an answer with that many encoded bytes.
+    #[must_use]
+    pub(crate) fn allocation(encoded: usize) -> usize {
         // The facts stand between the count of clones and the length of the rest.
-        2 * size_of::<usize>() + size_of::<EntryFacts>() + self.0.slice.len()
+        2 * size_of::<usize>() + size_of::<EntryFacts>() + encoded
     }
 
     /// How many contacts were found.

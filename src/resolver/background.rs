@@ -12,7 +12,7 @@ use crate::domain::{ScopeTag, Timestamp};
 use crate::share::one_less;
 
 /// Refreshes of one scope running at once. Further ones are left to the next caller.
-pub(super) const OF_A_SCOPE: usize = 8;
+pub(crate) const OF_A_SCOPE: usize = 8;
 
 /// How long a key rests after its refresh failed.
 const COOL_DOWN: Duration = Duration::from_secs(30);
@@ -22,7 +22,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// Keys that are being refreshed, or rest after a failure: up to a limit in each scope.
 #[derive(Debug)]
-pub(super) struct BackgroundLimit<K, S = ScopeTag> {
+pub(crate) struct BackgroundLimit<K, S = ScopeTag> {
     at_once: usize,
     keys: Mutex<LimitedKeys<K, S>>,
 }
@@ -41,7 +41,7 @@ enum KeyState {
 }
 
 impl<K: Copy + Eq + Hash, S: Copy + Eq + Hash> BackgroundLimit<K, S> {
-    pub(super) fn new(at_once: usize) -> Self {
+    pub(crate) fn new(at_once: usize) -> Self {
         let (states, under_way) = (HashMap::new(), HashMap::new());
         Self {
             at_once,
@@ -54,14 +54,14 @@ impl<K: Copy + Eq + Hash, S: Copy + Eq + Hash> BackgroundLimit<K, S> {
     }
 
     /// Returns whether a refresh of `key` failed a moment ago.
-    pub(super) fn rests(&self, key: &K, now: Timestamp) -> bool {
+    pub(crate) fn rests(&self, key: &K, now: Timestamp) -> bool {
         let state = self.keys.lock().states.get(key).copied();
         state.is_some_and(|state| state != KeyState::UnderWay && !state.has_rested(now))
     }
 
     /// Returns whether `key` may be refreshed now, and if so marks it as being refreshed. This runs
     /// on each stale hit, so it looks at one key only.
-    pub(super) fn take(&self, key: K, scope: S, now: Timestamp) -> bool {
+    pub(crate) fn take(&self, key: K, scope: S, now: Timestamp) -> bool {
         let mut keys = self.keys.lock();
         if now.since(keys.swept) >= SWEEP {
             keys.swept = now;
@@ -83,7 +83,7 @@ impl<K: Copy + Eq + Hash, S: Copy + Eq + Hash> BackgroundLimit<K, S> {
         free
     }
 
-    pub(super) fn ended(&self, key: K, scope: S, failed_at: Option<Timestamp>) {
+    pub(crate) fn ended(&self, key: K, scope: S, failed_at: Option<Timestamp>) {
         let mut keys = self.keys.lock();
         one_less(&mut keys.under_way, scope);
         match failed_at {

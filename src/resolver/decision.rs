@@ -10,23 +10,23 @@ use crate::domain::Freshness;
 
 /// What the caller asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wish {
-    pub(super) trigger: Trigger,
-    pub(super) only_if_cached: bool,
+pub(crate) struct Wish {
+    pub(crate) trigger: Trigger,
+    pub(crate) only_if_cached: bool,
 }
 
 /// What the decision needs to know of a stored answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StoredFacts {
+pub(crate) struct StoredFacts {
     /// Never `Expired`.
-    pub(super) freshness: Freshness,
+    pub(crate) freshness: Freshness,
     /// Whether it says that the CRM has no such contact.
-    pub(super) is_nobody: bool,
+    pub(crate) is_nobody: bool,
 }
 
 /// What to do about a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(crate) enum Decision {
     /// A person wants the CRM's answer of now.
     Refresh,
     /// The stored answer is served.
@@ -64,7 +64,7 @@ impl From<&Stored> for StoredFacts {
 }
 
 /// Decides by the trust in the credential, and by what is stored for its identity.
-pub(super) fn decide(wish: Wish, trust: Option<Trust>, stored: Option<StoredFacts>) -> Decision {
+pub(crate) fn decide(wish: Wish, trust: Option<Trust>, stored: Option<StoredFacts>) -> Decision {
     if wish.trigger == Trigger::ManualRefresh {
         return Decision::Refresh;
     }

@@ -54,7 +54,8 @@ mod watch;
 mod whoami;
 
 pub(crate) use asker::Asker;
-use background::BackgroundLimit;
+pub(crate) use background::{BackgroundLimit, OF_A_SCOPE};
+pub(crate) use decision::{Decision, StoredFacts, Wish, decide};
 pub(crate) use explain::Explanation;
 pub(crate) use invalidate::InvalidationScope;
 pub(crate) use jobs::JobProgress;
@@ -64,6 +65,7 @@ use places::Places;
 pub(crate) use plan::LookupPlan;
 pub(crate) use prefetch::{Batch, CutShort, PrefetchEvent, PrefetchEvents};
 pub(crate) use question::{Answer, Question, Trigger};
+pub(crate) use walk::NEWS;
 pub(crate) use watch::{LookupProgress, Watcher};
 use whoami::NamedCredential;
 
@@ -145,8 +147,8 @@ impl Resolver {
             loads: Flights::new(tasks.clone(), runtime.clone()),
             whoami: Flights::new(tasks.clone(), runtime.clone()),
             places: Places::new(&config),
-            refreshing: Arc::new(BackgroundLimit::new(background::OF_A_SCOPE)),
-            renewing: Arc::new(BackgroundLimit::new(background::OF_A_SCOPE)),
+            refreshing: Arc::new(BackgroundLimit::new(OF_A_SCOPE)),
+            renewing: Arc::new(BackgroundLimit::new(OF_A_SCOPE)),
             revoking: Arc::new(BackgroundLimit::new(revoke::AT_ONCE)),
             jobs: jobs::Jobs::default(),
             deps: Arc::new(deps),

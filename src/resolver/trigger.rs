@@ -24,7 +24,7 @@ impl Trigger {
         }
     }
 
-    pub(super) fn lane(self) -> Lane {
+    pub(crate) fn lane(self) -> Lane {
         match self {
             Self::IncomingCall | Self::ManualRefresh => Lane::CallPop,
             Self::InitialMatch => Lane::Prefetch,

@@ -16,7 +16,7 @@ use crate::flight::Seat;
 use crate::share::Share;
 
 /// Longest time that a ringing phone waits for the CRM if the stored answer is a stale "nobody".
-pub(super) const NEWS: Duration = Duration::from_millis(800);
+pub(crate) const NEWS: Duration = Duration::from_millis(800);
 
 impl Resolver {
     /// The answer that can be served at once: a fresh one in memory, under a credential that needs

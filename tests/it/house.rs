@@ -88,7 +88,7 @@ const ALL_BUT_CLOCK_AND_DOMAIN: &[&str] = &[
 ];
 
 #[rustfmt::skip]
-const ROOMS: [Room; 31] = [
+const ROOMS: [Room; 32] = [
     room(0, "pb", &[], &[]),
     room(0, "domain", &[], &["tokio", "tonic", "reqwest", "redis", "moka"]),
     room(1, "clock", &[], &[]),
@@ -108,6 +108,7 @@ const ROOMS: [Room; 31] = [
     room(3, "connector", &["cache", "flight"], &["tonic", "redis", "moka"]),
     room(4, "resolver", &[], &["reqwest", "redis", "moka", "governor", "tonic"]),
     room(5, "api", BEHIND_THE_RESOLVER, &["tonic", "axum", "hyper", "http", "tower"]),
+    room(5, "plan", &["flight", "lease", "redis_link", "clients"], &["tonic", "tokio", "redis", "moka"]),
     room(5, "trial", &["cache", "flight", "admission", "lease", "redis_link", "clients", "resolver"], &["tonic", "redis", "moka"]),
     room(6, "grpc", BEHIND_THE_API, &["axum"]),
     room(6, "http", BEHIND_THE_API, &["axum", "tonic"]),

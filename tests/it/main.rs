@@ -57,6 +57,7 @@ mod pages;
 mod phone_engines;
 mod phone_matches;
 mod pipedrive;
+mod plan;
 mod prefetch;
 mod proto;
 mod proxy;

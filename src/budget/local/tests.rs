@@ -2,7 +2,7 @@ use super::*;
 use crate::budget::Scope;
 use crate::budget::queue::WaitersAhead;
 use crate::budget::request::RequestAim;
-use crate::clock::sleep;
+use crate::clock::{self, sleep};
 use crate::domain::KeyMaker;
 use crate::domain::lane::Lane;
 

@@ -13,11 +13,14 @@ use crate::pb::v1 as pb;
 mod cell;
 mod table;
 
+pub(in crate::cli) use cell::number as spreadsheet_number;
+pub(in crate::cli) use table::{HEADERS as NUMBER_HEADERS, plain};
+
 /// The most numbers that the daemon accepts in one batch.
 pub(super) const MOST: usize = 10_000;
 
 /// How a workbook of Excel begins: it is a ZIP archive.
-const WORKBOOK: &[u8] = b"PK\x03\x04";
+pub(in crate::cli) const WORKBOOK: &[u8] = b"PK\x03\x04";
 
 /// The numbers of a batch.
 #[derive(Debug, Default)]
@@ -93,7 +96,7 @@ fn read_input() -> io::Result<Vec<u8>> {
 }
 
 /// The text in UTF-8 or UTF-16, or else in the encoding of spreadsheets on Windows.
-fn decoded(bytes: &[u8]) -> String {
+pub(in crate::cli) fn decoded(bytes: &[u8]) -> String {
     let marked = Encoding::for_bom(bytes).map(|(encoding, _)| encoding);
     let encoding = marked.or(match bytes {
         // The first character of a table is ASCII.

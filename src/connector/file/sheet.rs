@@ -17,6 +17,7 @@ impl FileConnector {
             about: self.plan.about.clone(),
             requests: self.request_sheets(),
             one: self.cost_of_one(),
+            nobody: self.cost_of_nobody(),
             many: self.cost_of_many(),
             secrets: self.secrets.clone(),
             ..Sheet::of(&self.profile)

@@ -33,7 +33,7 @@ const WALKED_THROUGH: &str = "run by the test of the walk-throughs";
 const EXAMPLES: &str = "run by the tests of examples";
 
 /// Blocks that are not run here, by how they begin.
-const ELSEWHERE: [(&str, &str); 42] = [
+const ELSEWHERE: [(&str, &str); 43] = [
     (
         "sudo apt-get update",
         "installs; tried on a fresh Debian 12",
@@ -55,6 +55,10 @@ const ELSEWHERE: [(&str, &str); 42] = [
         "by hand: needs its certificates",
     ),
     ("contactd example-crm", "runs until it is stopped; by hand"),
+    (
+        "contactd plan generate",
+        "by hand: takes minutes; the tests of plans run it with less",
+    ),
     ("docker build", "never: needs an engine"),
     ("cat > two.toml", WALKED_THROUGH),
     ("redis-server --port 6390", WALKED_THROUGH),

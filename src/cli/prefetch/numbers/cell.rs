@@ -3,14 +3,14 @@
 /// A spreadsheet has rounded the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("has lost its last digits in a spreadsheet; format the column as text and export it again")]
-pub(super) struct DigitsLost;
+pub(in crate::cli) struct DigitsLost;
 
 /// The digits of a number that is written as `14155550123.0`, `1.4155550123E+10`, `14,155,550,123`,
 /// `'14155550123` or `="14155550123"`. Every other text is returned as it is.
 ///
 /// # Errors
 /// If digits are missing, as in `1.41556E+10`.
-pub(super) fn number(cell: &str) -> Result<String, DigitsLost> {
+pub(in crate::cli) fn number(cell: &str) -> Result<String, DigitsLost> {
     let text = cell.trim();
     let formula = text
         .strip_prefix("=\"")

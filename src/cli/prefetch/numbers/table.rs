@@ -4,7 +4,7 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 
 /// The headers of a column with numbers, in lower case and without spaces and punctuation. A table
 /// with a column of an earlier group is not searched for one of a later group.
-const HEADERS: [&[&str]; 3] = [
+pub(in crate::cli) const HEADERS: [&[&str]; 3] = [
     &["phonenumber"],
     &[
         "phone",
@@ -124,7 +124,7 @@ fn column_in(header: &StringRecord, column: Option<&str>) -> Result<Option<usize
 }
 
 /// A header in lower case, without spaces and punctuation.
-fn plain(name: &str) -> String {
+pub(in crate::cli) fn plain(name: &str) -> String {
     let letters = name.chars().filter(|c| c.is_alphanumeric());
     letters.flat_map(char::to_lowercase).collect()
 }
