@@ -10,8 +10,8 @@
 //! [`Permit::observe_since`] applies what the CRM reported about its limit.
 //!
 //! # Words
-//! *Limit*: the most calls of a window. *Window*: the time over which a CRM counts. *Burst*: the most
-//! calls at once. *Scope*: whose calls are counted together. *Slot*: a call that a window holds.
+//! *Limit*: the most calls of a window. *Window*: the time over which a CRM counts. *Burst*: the
+//! most calls at once. *Scope*: whose calls count together. *Slot*: a call that a window holds.
 //! *Permit*: the slots of one call. *Lane*: its urgency. *Pause*: a time in which no call is made.
 //!
 //! # Scopes
@@ -36,7 +36,7 @@
 //! and one call of each window of an account is reserved for them.
 //!
 //! # Deadlines
-//! A waiter that cannot get a slot before its deadline is refused at once, and nothing is spent. The
+//! A waiter that cannot get a slot before its deadline is refused at once. Nothing is spent. The
 //! error says when it could get one: the forecast knows the held calls, the waiters ahead and the
 //! pauses. Later changes are applied when they happen.
 //!
