@@ -1,9 +1,8 @@
 //! The budget: what may be spent on a CRM now.
 //!
-//! A CRM allows so many HTTP calls in a period, counted for each user or for a whole account, and
-//! penalizes anyone who makes more. Three kinds of work compete for the same calls: a phone that
-//! rings, a stale answer that is refreshed, and a call log of thousands that is prefetched. This
-//! room decides which of them makes the next call.
+//! A CRM allows so many HTTP calls in a period, counted by user or by account, and penalizes anyone
+//! who makes more. Phones that ring, stale answers that are refreshed, and call logs that are
+//! prefetched compete for them. This room decides which makes the next call.
 //!
 //! # The way of one call
 //! [`Budget::acquire`] -> the [`gate`] of each scope, with a queue ordered by lane and arrival ->
@@ -11,10 +10,9 @@
 //! [`Permit::observe_since`] applies what the CRM reported about its limit.
 //!
 //! # Words
-//! *Limit*: the most calls of a window. *Window*: the length of time over which a CRM counts.
-//! *Burst*: the most calls at once. *Scope*: whose calls are counted together. *Slot*: a call that
-//! a window holds. *Permit*: the slots of one call. *Lane*: how urgent it is. *Pause*: a time in
-//! which a scope makes no call.
+//! *Limit*: the most calls of a window. *Window*: the time over which a CRM counts. *Burst*: the
+//! most calls at once. *Scope*: whose calls count together. *Slot*: a call that a window holds.
+//! *Permit*: the slots of one call. *Lane*: its urgency. *Pause*: a time in which no call is made.
 //!
 //! # Scopes
 //! CRMs count by token, by user or by account. A call spends a slot of its owner's scope if the
@@ -38,9 +36,9 @@
 //! and one call of each window of an account is reserved for them.
 //!
 //! # Deadlines
-//! A waiter that cannot get a slot before its deadline is refused at once. The error says when it
-//! could get one, and nothing was spent. The forecast knows the held calls, the waiters ahead and
-//! the pauses. Later changes (a more urgent waiter, a pause) are applied when they happen.
+//! A waiter that cannot get a slot before its deadline is refused at once. Nothing is spent. The
+//! error says when it could get one: the forecast knows the held calls, the waiters ahead and the
+//! pauses. Later changes are applied when they happen.
 //!
 //! # Replicas
 //! With Redis all replicas together stay within one quota. For each scope Redis holds the same

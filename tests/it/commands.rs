@@ -183,6 +183,7 @@ async fn help_tells_a_newcomer_what_each_command_is_for() {
         "serve",
         "find",
         "prefetch",
+        "plan",
         "invalidate",
         "demo",
         "example-crm",

@@ -4,6 +4,8 @@ use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
+use clap::value_parser;
+
 use super::moment;
 use crate::cli::Failure;
 use crate::plan::{CallGenerator, GeneratedCall, Profile};
@@ -13,13 +15,13 @@ const DAY: u64 = 86_400;
 #[derive(Debug, clap::Args)]
 pub(super) struct GenerateArgs {
     /// How many calls.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, default_value_t = 100_000, value_parser = value_parser!(u64).range(1..=10_000_000))]
     calls: u64,
     /// How many users have them.
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    #[arg(long, default_value_t = 500, value_parser = value_parser!(u32).range(1..=50_000))]
     users: u32,
     /// On how many days.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=366))]
+    #[arg(long, default_value_t = 30, value_parser = value_parser!(u32).range(1..=366))]
     days: u32,
     /// The first day.
     #[arg(long, default_value = "2026-01-05", value_parser = day, value_name = "DATE")]

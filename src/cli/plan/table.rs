@@ -27,85 +27,74 @@ pub(super) fn human(report: &Report<'_>) -> String {
     text
 }
 
+/// What the log has, what the settings say, and what is assumed.
 fn facts(report: &Report<'_>) -> String {
-    let (log, terms) = (&report.read.log, report.terms);
-    let (users, accounts) = log.people();
+    let left_out = report.read.left_out;
+    let left_out = (left_out > 0).then(|| ("left out", format!("{} faulty rows", count(left_out))));
+    let connectors = report.terms.connectors.iter();
+    let lines = [("calls", calls(report)), ("users", users(report))]
+        .into_iter()
+        .chain(left_out)
+        .chain([("settings", settings(report)), ("assumed", assumed(report))])
+        .chain(connectors.map(|of| ("connector", calls_of(of))));
+    let line = |(label, value): (&str, String)| format!("{label:<10} {value}\n");
+    lines.map(line).collect()
+}
+
+fn calls(report: &Report<'_>) -> String {
+    let log = &report.read.log;
     let day = |millis| {
         let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(millis));
         time.to_string().chars().take(10).collect::<String>()
     };
-    let span = log
-        .span()
-        .map(|(first, last)| format!("{} to {}", day(first), day(last)));
+    let span = log.span();
+    let span = span.map(|(first, last)| format!("; {} to {}", day(first), day(last)));
+    format!(
+        "{}, and {} without a number{}",
+        count(log.len() as u64),
+        count(log.without_number()),
+        span.unwrap_or_default()
+    )
+}
+
+fn users(report: &Report<'_>) -> String {
+    let log = &report.read.log;
+    let (users, accounts) = log.people();
     let accounts = if report.read.has_accounts {
         format!("{} accounts", count(u64::from(accounts)))
     } else {
         "no account column: all users of a connector are one account".to_owned()
     };
+    let (users, questions) = (count(users as u64), count(log.questions() as u64));
+    format!("{users}, {accounts}; {questions} different numbers of users")
+}
+
+fn settings(report: &Report<'_>) -> String {
+    let terms = report.terms;
     let ages = |ages: Ages| format!("{} and {}", time(ages.fresh), time(ages.stale));
     let redis = if terms.has_redis {
         "with Redis"
     } else {
         "without Redis"
     };
+    format!(
+        "{} of memory, {redis}; fresh and stale: found {}, absent {}",
+        ByteSize(terms.memory),
+        ages(terms.ages.found),
+        ages(terms.ages.absent)
+    )
+}
+
+fn assumed(report: &Report<'_>) -> String {
     let known = if report.read.says_known {
         "known numbers by the log".to_owned()
     } else {
         format!("{} of the numbers known", percent(report.known))
     };
-    let mut lines = vec![
-        (
-            "calls",
-            format!(
-                "{}, and {} without a number; {}",
-                count(log.len() as u64),
-                count(log.without_number()),
-                span.unwrap_or_default()
-            ),
-        ),
-        (
-            "users",
-            format!(
-                "{}, {accounts}; {} different numbers of users",
-                count(users as u64),
-                count(log.questions() as u64)
-            ),
-        ),
-        (
-            "settings",
-            format!(
-                "{} of memory, {redis}; fresh and stale: found {}, absent {}",
-                ByteSize(terms.memory),
-                ages(terms.ages.found),
-                ages(terms.ages.absent)
-            ),
-        ),
-        (
-            "assumed",
-            format!(
-                "{known}; a call to the CRM takes {}; an answer with a contact has {} bytes",
-                time(terms.latency),
-                terms.answer_bytes
-            ),
-        ),
-    ];
-    if report.read.left_out > 0 {
-        lines.insert(
-            1,
-            (
-                "left out",
-                format!("{} faulty rows", count(report.read.left_out)),
-            ),
-        );
-    }
-    lines.extend(
-        terms
-            .connectors
-            .iter()
-            .map(|of| ("connector", calls_of(of))),
-    );
-    let line = |(label, value): (&str, String)| format!("{label:<10} {value}\n");
-    lines.into_iter().map(line).collect()
+    let (latency, bytes) = (time(report.terms.latency), report.terms.answer_bytes);
+    format!(
+        "{known}; a call to the CRM takes {latency}; an answer with a contact has {bytes} bytes"
+    )
 }
 
 fn calls_of(connector: &PlannedConnector) -> String {
