@@ -114,6 +114,13 @@ impl Invalidations {
         });
     }
 
+    /// Invalidates nothing: only separates what began before from what begins from now on. Returns
+    /// the first watermark of the latter.
+    pub(crate) fn divide(&self) -> Watermark {
+        self.note(|_, _| ());
+        self.watermark()
+    }
+
     /// Returns whether what began at `watermark` is still valid. `party` is called only if it
     /// matters, because a hash takes longer than everything else here.
     #[must_use]

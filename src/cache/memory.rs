@@ -90,37 +90,43 @@ impl KeyLocks {
 }
 
 /// Users of whom another replica has replaced many answers. Those that were loaded before the
-/// moment are not returned, until a sweep has removed them.
+/// moment, and stored before this was known, are not returned.
 #[derive(Default)]
 struct ReplacedUsers {
     any: AtomicBool,
-    moments: RwLock<HashMap<UserTag, Timestamp>>,
+    moments: RwLock<HashMap<UserTag, ReplacedBefore>>,
+}
+
+/// When the answers of a user were replaced, and when that became known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct ReplacedBefore {
+    asked: Timestamp,
+    watermark: Watermark,
 }
 
 impl ReplacedUsers {
-    fn add(&self, user: UserTag, asked: Timestamp) {
+    fn add(&self, user: UserTag, asked: Timestamp, watermark: Watermark) {
         let mut moments = self.moments.write();
         let moment = moments.entry(user).or_default();
-        *moment = asked.max(*moment);
+        moment.asked = asked.max(moment.asked);
+        moment.watermark = watermark.max(moment.watermark);
         self.any.store(true, Ordering::Release);
     }
 
     /// Without any such user, which is nearly always, a hit takes no lock here.
-    fn is_replaced(&self, user: UserTag, asked: Timestamp) -> bool {
+    fn is_replaced(&self, user: UserTag, kept: &MemoryEntry) -> bool {
         self.any.load(Ordering::Acquire)
-            && self
-                .moments
-                .read()
-                .get(&user)
-                .is_some_and(|moment| asked < *moment)
+            && self.moments.read().get(&user).is_some_and(|moment| {
+                kept.asked < moment.asked && kept.watermark < moment.watermark
+            })
     }
 
-    fn now(&self) -> HashMap<UserTag, Timestamp> {
+    fn now(&self) -> HashMap<UserTag, ReplacedBefore> {
         self.moments.read().clone()
     }
 
     /// Forgets the moments of which nothing is left.
-    fn forget(&self, swept: &HashMap<UserTag, Timestamp>) {
+    fn forget(&self, swept: &HashMap<UserTag, ReplacedBefore>) {
         let mut moments = self.moments.write();
         moments.retain(|user, moment| swept.get(user) != Some(moment));
         self.any.store(!moments.is_empty(), Ordering::Release);
@@ -182,8 +188,12 @@ impl MemoryCache {
     #[must_use]
     pub(super) fn get(&self, key: &SlotKey) -> Option<MemoryEntry> {
         let kept = self.entries.get(key)?;
-        let is_replaced = self.replaced.is_replaced(key.user(), kept.asked);
-        (!is_replaced).then_some(kept)
+        let is_replaced = |kept: &MemoryEntry| self.replaced.is_replaced(key.user(), kept);
+        if is_replaced(&kept) {
+            self.drop_if(key, is_replaced);
+            return None;
+        }
+        Some(kept)
     }
 
     /// Stores an answer unless a later one is already there: a slow load that began before a manual
@@ -224,12 +234,18 @@ impl MemoryCache {
         self.entries.get(key).map(|stored| stored.asked)
     }
 
-    /// Drops a user's answers that were loaded before `asked`: they are not returned any more, and
-    /// the next sweep frees their memory.
-    pub(super) fn drop_older_of(&self, user: UserTag, asked: Timestamp) {
+    /// Drops the answer if it still is the one with this watermark, which is not current any more.
+    /// Otherwise it would keep away a copy that Redis has of it.
+    pub(super) fn drop_invalid(&self, key: &SlotKey, watermark: Watermark) {
+        self.drop_if(key, |stored| stored.watermark == watermark);
+    }
+
+    /// Drops a user's answers that were loaded before `asked` and began before `watermark`: they
+    /// are not returned any more, and the next sweep frees their memory.
+    pub(super) fn drop_older_of(&self, user: UserTag, asked: Timestamp, watermark: Watermark) {
         // A copy from Redis that is being stored is there before the sweep begins to look.
         let _writing = self.writers.lock_all();
-        self.replaced.add(user, asked);
+        self.replaced.add(user, asked, watermark);
     }
 
     /// Removes the answers that no reader may have: those past their hard end, replaced ones, and
@@ -239,7 +255,7 @@ impl MemoryCache {
         let replaced = self.replaced.now();
         let is_unwanted = |key: &SlotKey, kept: &MemoryEntry| {
             self.is_expired(kept)
-                || self.replaced.is_replaced(key.user(), kept.asked)
+                || self.replaced.is_replaced(key.user(), kept)
                 || !is_current(key.user(), kept.watermark)
         };
         for (n, (key, kept)) in (1..).zip(&self.entries) {
@@ -342,6 +358,11 @@ mod tests {
         Entry::new(party, &[contact(name)], true, SharedTime(0))
     }
 
+    /// A watermark after those of all entries here.
+    fn known() -> Watermark {
+        Invalidations::default().divide()
+    }
+
     fn kept(entry: &Entry, asked: u64) -> MemoryEntry {
         let asked = Timestamp(SystemClock::start().now().0 + asked);
         MemoryEntry {
@@ -368,7 +389,7 @@ mod tests {
         for of_user in [false, true] {
             let drop_older = |asked| {
                 if of_user {
-                    cache.drop_older_of(key.user(), asked);
+                    cache.drop_older_of(key.user(), asked, known());
                 } else {
                     cache.drop_older(&key, asked);
                 }
@@ -510,21 +531,33 @@ mod tests {
             ..kept(&entry(&party, "Eve"), 0)
         };
         let now = clock.now();
-        cache.drop_older_of(first.user(), Timestamp(now.0 + 1));
+        cache.drop_older_of(first.user(), Timestamp(now.0 + 1), known());
         // An earlier moment that comes later changes nothing.
-        cache.drop_older_of(first.user(), now);
+        cache.drop_older_of(first.user(), now, known());
         assert!(cache.get(&other).is_none());
         cache.store(first, newer(Timestamp(now.0 + 1)));
         assert!(cache.get(&first).is_some(), "it is no older");
         let mut sweep = pin!(cache.sweep(|_, _| true));
         assert!(sweep.as_mut().now_or_never().is_none(), "it pauses");
-        cache.drop_older_of(first.user(), Timestamp(now.0 + 2));
+        cache.drop_older_of(first.user(), Timestamp(now.0 + 2), known());
         sweep.await;
         assert!(cache.get(&first).is_none(), "replaced during the sweep");
         cache.sweep(|_, _| true).await;
         assert_eq!(cache.size().0, 0);
         cache.store(first, newer(now));
         assert!(cache.get(&first).is_some(), "there is nothing left to hide");
+
+        cache.drop_older_of(first.user(), Timestamp(now.0 + 1), known());
+        assert!(cache.get(&first).is_none());
+        let read_since = MemoryEntry {
+            watermark: known(),
+            ..newer(now)
+        };
+        cache.store(first, read_since);
+        assert!(
+            cache.get(&first).is_some(),
+            "it was read after that was known"
+        );
     }
 
     #[test]

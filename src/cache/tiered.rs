@@ -165,7 +165,11 @@ impl TieredCache {
         let current = self.invalidations.is_current(watermark, key.user(), || {
             self.names.party(key.user(), key.party())
         });
-        current.then(|| self.servable(entry, asked, Source::Memory))?
+        if !current {
+            self.memory.drop_invalid(&key.slot(), watermark);
+            return None;
+        }
+        self.servable(entry, asked, Source::Memory)
     }
 
     /// Reads what Redis has for a number, for all identities; empty without Redis.

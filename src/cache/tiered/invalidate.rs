@@ -109,7 +109,11 @@ impl TieredCache {
                 self.replaced(*asked, |asked| self.memory.drop_older(slot, asked));
             }
             ReplicaEvent::ReplacedMany(user, asked) => {
-                self.replaced(*asked, |asked| self.memory.drop_older_of(*user, asked));
+                self.replaced(*asked, |asked| {
+                    let known = self.invalidations.divide();
+                    self.memory.drop_older_of(*user, asked, known);
+                });
+                self.sweep_due.notify_one();
             }
             ReplicaEvent::Revoke(..) => {}
         }
