@@ -25,7 +25,8 @@ mod token_cache;
 
 pub use self::redis::{Begun, NumberToken, RedisTier, StoreOutcome};
 pub use keys::{KeyRing, SealContext};
-pub(crate) use load_ticket::{Fetched, LoadTicket};
+pub(crate) use load_ticket::Fetched;
+pub use load_ticket::LoadTicket;
 pub use log::{InvalidationLog, LogReader, PollResult, ReplicaEvent};
 pub(crate) use memory::weight;
 pub use memory::{MemoryCache, MemoryConfig};

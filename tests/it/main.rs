@@ -71,6 +71,7 @@ mod soak;
 mod spelling_order;
 mod status_page;
 mod stumbles;
+mod tiers;
 mod tls;
 mod tokens;
 mod tracing;

@@ -71,8 +71,8 @@ fn key_of(identity: u8, id: &str, n: u32, formats: &[NumberFormat]) -> ContactKe
 /// Redis' time in these tests.
 pub(crate) const NOW: SharedTime = SharedTime(1_000_000);
 
-pub(crate) fn entry(name: &str, asked_at: u64) -> Entry {
-    let contact = Contact {
+pub(crate) fn contact(name: &str) -> Contact {
+    Contact {
         id: "1".to_owned(),
         name: name.to_owned(),
         kind: String::new(),
@@ -84,8 +84,11 @@ pub(crate) fn entry(name: &str, asked_at: u64) -> Entry {
         additional_info: serde_json::Map::new(),
         quality: MatchQuality::Exact,
         kept: Vec::new(),
-    };
-    Entry::new(&party(1), &[contact], true, SharedTime(asked_at)).with_jitter(7)
+    }
+}
+
+pub(crate) fn entry(name: &str, asked_at: u64) -> Entry {
+    Entry::new(&party(1), &[contact(name)], true, SharedTime(asked_at)).with_jitter(7)
 }
 
 pub(crate) async fn load(tier: &RedisTier, key: &ContactKey, entry: &Entry) -> bool {

@@ -31,7 +31,7 @@ impl TieredCache {
     ///
     /// # Errors
     /// If Redis does not confirm it. In this process they are invalid anyway.
-    pub(crate) async fn invalidate_numbers(
+    pub async fn invalidate_numbers(
         &self,
         user: UserTag,
         parties: &[Party],

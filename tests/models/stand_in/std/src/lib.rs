@@ -1,0 +1,16 @@
+//! The standard library, with atomics whose every access is a choice of shuttle's.
+//!
+//! A dependency called `std` takes the place of the real one, so the rooms need not import their
+//! atomics from elsewhere.
+
+pub use std::*;
+
+/// As `std::sync`.
+pub mod sync {
+    pub use std::sync::*;
+
+    /// Shuttle's atomics, which are sequentially consistent whatever the ordering.
+    pub mod atomic {
+        pub use shuttle::sync::atomic::*;
+    }
+}
