@@ -42,3 +42,7 @@ mod tls;
 pub mod example_crm;
 
 pub mod cli;
+
+// For tests and cargo-fuzz only; it sees all rooms.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;

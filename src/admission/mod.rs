@@ -25,6 +25,8 @@ use backoff::Backoff;
 pub use credential::{AdmissionConfig, Credential, Trust};
 use retention::{KeptSince, Remembered, Retention};
 use shared::SharedCredentials;
+#[cfg(any(test, fuzzing))]
+pub(crate) use shared::record_is_sound;
 
 /// Remembers which credentials were accepted. Clones share everything.
 #[derive(Clone)]

@@ -135,6 +135,19 @@ fn parse(bytes: &[u8]) -> Option<CredentialRecord> {
     })
 }
 
+/// A record is what was written, or none.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn record_is_sound(bytes: &[u8]) {
+    if let Some(record) = parse(bytes) {
+        let [accepted, identity] = [&bytes[USER_TOKEN..][..TIME], &bytes[USER_TOKEN + TIME..]];
+        assert_eq!(record.accepted.0.to_be_bytes(), accepted);
+        let again = record.identity.to_bytes();
+        assert_eq!(Identity::from_bytes(&again), Some(record.identity));
+        assert_eq!(identity.len(), again.len());
+    }
+    let _ = time_of(bytes);
+}
+
 fn time_of(bytes: &[u8]) -> Option<SharedTime> {
     Some(SharedTime(u64::from_be_bytes(bytes.try_into().ok()?)))
 }

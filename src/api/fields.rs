@@ -135,7 +135,7 @@ pub(super) fn auth(header: String, platform: &Platform) -> Result<AuthHeader, Vi
 }
 
 /// Skips formats that can spell nothing: a typo in the settings must not cost the call pop.
-pub(super) fn formats(patterns: &[String]) -> Result<Vec<NumberFormat>, Violation> {
+pub(crate) fn formats(patterns: &[String]) -> Result<Vec<NumberFormat>, Violation> {
     if patterns.len() > MAX_FORMATS {
         let description = format!("has more than {MAX_FORMATS} entries");
         return Err(Violation::new("overriding_formats", description));

@@ -41,11 +41,15 @@ mod words;
 
 use counts::{CallCounters, LookupTally, count_refusal};
 pub(crate) use error::{ApiError, ErrorCode, Overload, Violation};
+#[cfg(any(test, fuzzing))]
+pub(crate) use fields::formats;
 pub(crate) use limits::{
     ARRIVAL, ClientLimits, RequestKind, RequestPlaces, enter, until_sent_away,
 };
 pub(crate) use lookup_log::NumberHasher;
 use parse::ParsedLookup;
+#[cfg(any(test, fuzzing))]
+pub(crate) use parse::check_request;
 use platforms::{Platforms, ServedPlatform};
 use replies::ReplyForm;
 pub(crate) use reply::Reply;

@@ -292,3 +292,34 @@ pub(super) fn entries(scope: Option<&Scope>) -> usize {
         _ => 0,
     }
 }
+
+/// Requests as far as the service parses them.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod check_request {
+    use super::*;
+
+    pub(crate) fn question(
+        request: pb::FindContactRequest,
+        platform: &Arc<Platform>,
+    ) -> Result<(), Violation> {
+        super::question(request, None, platform, &WithheldWords::default()).map(|_| ())
+    }
+
+    pub(crate) fn batch(
+        request: pb::PrefetchContactsRequest,
+        platform: &Arc<Platform>,
+    ) -> Result<(), Violation> {
+        let requested = request.phone_numbers.len();
+        let batch = super::batch(request, None, platform, &WithheldWords::default())?;
+        let parties = batch.batch.map_or(0, |batch| batch.parties.len());
+        assert!(batch.requested == requested && batch.distinct <= requested);
+        assert_eq!(batch.distinct, parties + batch.invalid.len());
+        Ok(())
+    }
+
+    pub(crate) fn invalidation(request: &pb::InvalidateContactsRequest) -> Result<(), Violation> {
+        let user = request.user.clone().unwrap_or_default();
+        let scope = request.scope.as_ref();
+        super::invalidation(&user, scope, &WithheldWords::default()).map(|_| ())
+    }
+}

@@ -61,6 +61,14 @@ impl EntryCodec {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl EntryCodec {
+    /// The bytes of a plain value with any body, whose checksum is right.
+    pub(crate) fn of_body(context: &SealContext, body: &[u8]) -> Vec<u8> {
+        [&[PLAIN][..], &checksum(context, body), body].concat()
+    }
+}
+
 fn encode_plain(context: &SealContext, entry: &Entry) -> Vec<u8> {
     let body = message(entry).encode_to_vec();
     [&[PLAIN][..], &checksum(context, &body), &body].concat()

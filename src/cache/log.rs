@@ -22,6 +22,8 @@ use crate::domain::SharedTime;
 use crate::redis_link::user::{script, token};
 use crate::redis_link::{Link, LinkError};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use cursor::event_is_sound;
 use cursor::{Cursor, LogReply};
 pub use event::ReplicaEvent;
 

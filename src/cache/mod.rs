@@ -25,8 +25,12 @@ mod token_cache;
 
 pub use self::redis::{Begun, NumberToken, RedisTier, StoreOutcome};
 pub use keys::{KeyRing, SealContext};
+#[cfg(any(test, fuzzing))]
+pub(crate) use layout::layout_is_sound;
 pub(crate) use load_ticket::Fetched;
 pub use load_ticket::LoadTicket;
+#[cfg(any(test, fuzzing))]
+pub(crate) use log::event_is_sound;
 pub use log::{InvalidationLog, LogReader, PollResult, ReplicaEvent};
 pub(crate) use memory::weight;
 pub use memory::{MemoryCache, MemoryConfig};

@@ -32,6 +32,8 @@ mod settings;
 mod status;
 mod tls;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use connector::connector_page;
 use out::{numbers, printable, say, show, words};
 
 /// How long the last log lines may take.

@@ -307,10 +307,26 @@ impl Fault {
 
     pub(super) fn new(path: String, message: impl Into<String>) -> Self {
         Self {
-            path,
-            message: message.into(),
+            path: shortened(path, LONGEST_PATH),
+            message: shortened(message.into(), LONGEST_MESSAGE),
         }
     }
+}
+
+/// The longest path and the longest message that are reported, in characters. Both may repeat what
+/// the file has.
+const LONGEST_PATH: usize = 256;
+const LONGEST_MESSAGE: usize = 1024;
+
+/// A text with its middle left out, if it is too long. What is expected stands at the end.
+fn shortened(text: String, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text;
+    }
+    let beginning: String = text.chars().take(most / 2).collect();
+    let end = text.chars().skip(count - most / 2);
+    beginning + "…" + &end.collect::<String>()
 }
 
 impl Findings {

@@ -37,6 +37,8 @@ mod details;
 mod dns;
 mod example;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+mod exercise;
 mod failures;
 mod file;
 mod find;
@@ -85,6 +87,8 @@ pub use built_in::kinds;
 pub(crate) use crm_client::{CallLimits, CrmClient};
 pub(crate) use details::Details;
 pub use dns::Dns;
+#[cfg(any(test, fuzzing))]
+pub(crate) use exercise::{paths_are_sound, read_by_embedded_file, read_reply};
 pub(crate) use file::{Secrets, SpecFault, SpecKind, read_spec, schema, secret_names};
 pub(crate) use find::{Found, SearchPlan, search};
 use group::GroupResult;

@@ -139,7 +139,12 @@ fn may_be_objects(items: &[Value]) -> bool {
     items.is_empty() || items.iter().any(Value::is_object)
 }
 
-/// The rows below the first one, each as an object.
+/// The longest name of a column that a path can have, in bytes.
+const LONGEST_COLUMN: usize = 256;
+
+/// The rows below the first one, each as an object of its cells. The first of them has all columns,
+/// so that it shows which there are. The others have no more members than the reply has cells: a
+/// wide head would otherwise make many short rows take any amount of memory.
 fn table(rows: Vec<Value>) -> Result<Vec<Value>, LookupError> {
     let mut rows = rows.into_iter();
     let Some(head) = rows.next() else {
@@ -149,7 +154,13 @@ fn table(rows: Vec<Value>) -> Result<Vec<Value>, LookupError> {
     let columns = columns.ok_or(SHAPE)?.iter();
     let columns = columns.map(|column| text(Some(column)).trim().to_owned());
     let columns: Vec<String> = columns.collect();
-    Ok(rows.map(|row| row_object(row, &columns)).collect())
+    let mut rows: Vec<Value> = rows.map(|row| row_object(row, &columns)).collect();
+    if let Some(Value::Object(first)) = rows.iter_mut().find(|row| row.is_object()) {
+        for column in columns.into_iter().filter(|column| is_named(column)) {
+            first.entry(column).or_insert(Value::Null);
+        }
+    }
+    Ok(rows)
 }
 
 /// A row as an object. Cells at its end may be missing.
@@ -157,8 +168,15 @@ fn row_object(row: Value, columns: &[String]) -> Value {
     let Value::Array(cells) = row else {
         return Value::Null;
     };
-    let cells = cells.into_iter().chain(std::iter::repeat(Value::Null));
-    columns.iter().cloned().zip(cells).collect()
+    let members = columns.iter().zip(cells);
+    let members = members.filter(|(column, _)| is_named(column));
+    members
+        .map(|(column, cell)| (column.clone(), cell))
+        .collect()
+}
+
+fn is_named(column: &str) -> bool {
+    column.len() <= LONGEST_COLUMN
 }
 
 /// Whether the reply has a member that only failures have.
@@ -339,10 +357,11 @@ mod tests {
             (&one, json!({"contact": "x"}), Err(SHAPE)),
             (
                 &table,
-                json!({"values": [["ID", " Phone "], ["7", "555"], ["8"]]}),
+                json!({"values": [["ID", " Phone "], ["7"], ["8", "555"], ["9"]]}),
                 Ok(vec![
-                    json!({"ID": "7", "Phone": "555"}),
-                    json!({"ID": "8", "Phone": null}),
+                    json!({"ID": "7", "Phone": null}),
+                    json!({"ID": "8", "Phone": "555"}),
+                    json!({"ID": "9"}),
                 ]),
             ),
             (&table, json!({"range": "A1"}), Ok(vec![])),
@@ -362,6 +381,21 @@ mod tests {
             below.entries(&mut reply).map(|entries| entries.count),
             Ok(1)
         );
+    }
+
+    /// Fifty kilobytes that would otherwise take a gigabyte.
+    #[test]
+    fn a_wide_head_does_not_widen_every_short_row() {
+        let head: Vec<String> = (0..2_000).map(|n| format!("c{n}")).collect();
+        let rows = std::iter::repeat_n(json!(["x"]), 5_000);
+        let values: Vec<Value> = [json!(head)].into_iter().chain(rows).collect();
+        let table = form("values", ListShape::Table);
+        let items = items(&table, &json!({ "values": values })).unwrap();
+        let members = |item: &Value| item.as_object().unwrap().len();
+        assert_eq!((members(&items[0]), members(&items[1])), (2_000, 1));
+        let long = json!({"values": [["ID", "c".repeat(2_000)], ["7", "x"]]});
+        let items = super::tests::items(&table, &long).unwrap();
+        assert_eq!(items, [json!({"ID": "7"})]);
     }
 
     #[test]

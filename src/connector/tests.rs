@@ -34,7 +34,6 @@ use crate::trace::Span;
 use crate::urgency::Urgency;
 
 mod profiles;
-mod replies;
 mod requests;
 
 /// A request as the CRM received it.

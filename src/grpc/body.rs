@@ -120,6 +120,18 @@ impl WholeBody {
     }
 }
 
+/// The message of a body that arrived at once, if it is one.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn one_message(bytes: Bytes, most: usize) -> Option<Bytes> {
+    let body = Body::new(http_body_util::Full::new(bytes));
+    let mut whole = WholeBody::new(body, most);
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    match whole.poll_arrived(&mut cx) {
+        Poll::Ready(arrived) => arrived.ok().map(|()| whole.into_message()),
+        Poll::Pending => None,
+    }
+}
+
 fn invalid(description: impl fmt::Display) -> Status {
     ApiError::from(Violation::new("request", description)).into()
 }

@@ -18,6 +18,8 @@ mod status;
 mod timed;
 
 pub use crate::api::{FindReply, WatchReply};
+#[cfg(any(test, fuzzing))]
+pub(crate) use body::one_message;
 pub use gate::REFLECTIONS;
 pub(crate) use gate::{CallGate, is_grpc};
 pub(crate) use health::HEALTH_STREAMS;

@@ -34,6 +34,9 @@ mod method;
 mod name;
 mod query;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use query::query_is_sound;
+
 use error::Refusal;
 use method::Method;
 

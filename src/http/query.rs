@@ -64,6 +64,24 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     pairs.into_owned().collect()
 }
 
+/// The parameters of any query are each taken once, and a number keeps what it is.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn query_is_sound(bytes: &[u8]) {
+    let Ok(uri) = [&b"/v1/name?"[..], bytes].concat().as_slice().try_into() else {
+        return;
+    };
+    let uri: Uri = uri;
+    for mut query in [Query::of(&uri), Query::with_number(&uri, "number")] {
+        let given = query.0.len();
+        assert!(given <= bytes.len() + 1);
+        let names: Vec<String> = query.0.iter().map(|(name, _)| name.clone()).collect();
+        let taken = names.iter().map(|name| query.take_all(name).len());
+        assert_eq!(taken.sum::<usize>(), given);
+        assert!(query.is_empty());
+    }
+    let _ = super::envelope::opened(&bytes::Bytes::copy_from_slice(bytes));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -123,6 +123,7 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     type Value = Option<Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        self.reading.count()?;
         deserializer.deserialize_any(self)
     }
 }

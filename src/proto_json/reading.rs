@@ -1,6 +1,6 @@
 //! Where a text is read, and why the reading ended.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::Error;
@@ -18,9 +18,14 @@ pub(crate) struct JsonFault {
     pub(crate) what: String,
 }
 
+/// More values than any accepted request has: 10,000 numbers, and what may stand beside them. In
+/// memory a value takes hundreds of times the two bytes that it may have in the text.
+const MOST_VALUES: u32 = 20_000;
+
 /// The position in a text, and the fault that ended the reading.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
+    values: Cell<u32>,
     /// Not reduced after a fault: it then leads to the field.
     path: RefCell<Vec<Step>>,
     fault: RefCell<Option<JsonFault>>,
@@ -41,6 +46,20 @@ impl Reading {
         };
         self.fault.borrow_mut().get_or_insert(fault);
         E::custom("refused")
+    }
+
+    /// Counts a value.
+    pub(super) fn count<E: Error>(&self) -> Result<(), E> {
+        self.values.set(self.values.get() + 1);
+        if self.values.get() > MOST_VALUES {
+            let what = "has more entries than any request may have".to_owned();
+            let field = WHOLE.to_owned();
+            self.fault
+                .borrow_mut()
+                .get_or_insert(JsonFault { field, what });
+            return Err(E::custom("refused"));
+        }
+        Ok(())
     }
 
     /// Ends the reading at a field of the current message that does not exist.

@@ -48,6 +48,7 @@ impl<'de> DeserializeSeed<'de> for AnyValue<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.reading.count()?;
         deserializer.deserialize_any(self)
     }
 }

@@ -71,7 +71,7 @@ impl Cursor {
                 }
                 continue;
             }
-            if number != at.number + 1 {
+            if Some(number) != at.number.checked_add(1) {
                 return None;
             }
             (at.number, at.random) = (number, Some(random));
@@ -96,6 +96,32 @@ fn event_of_another(payload: &[u8], own: [u8; 16]) -> Option<ReplicaEvent> {
 fn split(id: &[u8]) -> Option<(u64, String)> {
     let (number, random) = std::str::from_utf8(id).ok()?.split_once('-')?;
     Some((number.parse().ok()?, random.to_owned()))
+}
+
+/// A payload is what was written, or none. Any entries move a cursor to where a reader goes on.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn event_is_sound(bytes: &[u8]) {
+    if let Some((replica, event)) = event::decode(bytes) {
+        let again = event::encode(replica, event);
+        assert_eq!(event::decode(&again), Some((replica, event)));
+    }
+    let entries: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').map(Vec::from).collect();
+    let most = entries.len() / 2;
+    let end = entries
+        .iter()
+        .find_map(|id| split(id))
+        .map_or(0, |(number, _)| number);
+    let reply = (vec![1], end, 1, entries, 0, String::new(), 0, 1, 0);
+    let mut events = Vec::new();
+    let at = Cursor {
+        identity: vec![1],
+        number: end.saturating_sub(1),
+        random: None,
+    };
+    let at = at.advance(&reply, most, [0; 16], &mut events);
+    assert!(events.len() <= most + 1);
+    let again = at.clone().advance(&reply, most, [0; 16], &mut Vec::new());
+    assert!(again.number >= at.number || events.last() == Some(&ReplicaEvent::Lost));
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ mod sheet;
 mod story;
 mod test;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use page::page as connector_page;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct ConnectorArgs {
     #[command(subcommand)]

@@ -23,7 +23,7 @@ pub(super) fn run(args: &PageArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn page(kind: &str, sheet: &Sheet) -> String {
+pub(crate) fn page(kind: &str, sheet: &Sheet) -> String {
     let mut text = format!("# {}\n\n", sheet.about.name);
     text += &paragraph(&sheet.about.searches);
     text += &paragraph(&format!(

@@ -1,6 +1,6 @@
 //! Loads the details of contacts as a file says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -180,23 +180,33 @@ fn enrichment<'p>(
         info: contact.additional_info.clone(),
         ..Enrichment::default()
     };
-    let mut offered: HashMap<&str, Vec<Value>> = HashMap::new();
+    let mut offered: HashMap<&str, Offered> = HashMap::new();
     for (name, choices) in parts {
         let offered = offered.entry(name).or_default();
         let choices = choices.map(|list| {
-            add_new(offered, &list.items);
-            list.with(offered.clone())
+            offered.add_new(&list.items);
+            list.with(offered.choices.clone())
         });
         enrichment.add(crm.log_throttle(), name, choices);
     }
     enrichment
 }
 
-fn add_new(offered: &mut Vec<Value>, choices: &[Value]) {
-    for choice in choices {
-        let is_same = |known: &Value| known["const"] == choice["const"];
-        if !offered.iter().any(is_same) {
-            offered.push(choice.clone());
+/// The choices of one name.
+#[derive(Default)]
+pub(super) struct Offered {
+    pub(super) choices: Vec<Value>,
+    /// What they are known by. A reply may have tens of thousands.
+    known: HashSet<String>,
+}
+
+impl Offered {
+    /// Adds choices, each `const` once.
+    pub(super) fn add_new(&mut self, choices: &[Value]) {
+        for choice in choices {
+            if self.known.insert(choice["const"].to_string()) {
+                self.choices.push(choice.clone());
+            }
         }
     }
 }
@@ -259,5 +269,23 @@ impl DropRule {
     fn applies(&self, scope: &SlotScope<'_>) -> bool {
         let setting = self.unless_setting.as_ref().zip(scope.settings);
         setting.is_none_or(|(setting, settings)| !settings.is_on(setting))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fuzz::worked;
+
+    #[test]
+    fn a_choice_is_offered_once_however_many_there_are() {
+        let choices: Vec<Value> = (0..40_000).map(|n| json!({"const": n % 20_000})).collect();
+        let begun = worked();
+        let mut offered = Offered::default();
+        offered.add_new(&choices);
+        assert_eq!(offered.choices, choices[..20_000]);
+        assert!(worked() - begun < std::time::Duration::from_secs(5));
     }
 }

@@ -22,6 +22,8 @@ use crate::domain::json::text;
 use crate::domain::{Contact, LookupError, WhoAmI};
 
 mod details;
+#[cfg(any(test, fuzzing))]
+mod exercise;
 mod fill;
 mod json_tree;
 mod keys;

@@ -195,7 +195,7 @@ impl SearchRequest {
     }
 
     /// Whether a table has a column with phone numbers. Without it nobody would seem to be there.
-    fn has_columns(&self, rows: &[Value]) -> bool {
+    pub(super) fn has_columns(&self, rows: &[Value]) -> bool {
         let row = rows.iter().find(|row| row.is_object());
         match row {
             Some(row) if self.request.list.shape == ListShape::Table => self.has_phone_in(row),

@@ -115,6 +115,9 @@ pub(crate) struct SpecFault {
     meant: Option<&'static str>,
 }
 
+/// The most faults of one file that are reported. Nobody reads more.
+const MOST_FAULTS: usize = 100;
+
 /// The faults of a file, in the order in which they were found.
 #[derive(Debug, Default)]
 pub(super) struct Faults(RefCell<Vec<SpecFault>>);
@@ -138,7 +141,7 @@ impl Faults {
             meant,
         };
         let mut faults = self.0.borrow_mut();
-        if !faults.contains(&fault) {
+        if faults.len() < MOST_FAULTS && !faults.contains(&fault) {
             faults.push(fault);
         }
     }
@@ -224,13 +227,28 @@ impl SpecFault {
             return self.to_string();
         };
         let line = source.lines().nth(number - 1).unwrap_or("");
-        let indent = " ".repeat(column - 1);
-        let carets = "^".repeat(width_of(span, source, line.chars().count() + 1 - column));
+        let (line, column_shown) = around(line, column);
+        let indent = " ".repeat(column_shown - 1);
+        let most = (line.chars().count() + 1).saturating_sub(column_shown);
+        let carets = "^".repeat(width_of(span, source, most));
         let margin = " ".repeat(number.to_string().len());
         format!(
             "line {number}, column {column}: {self}\n{margin} |\n{number} | {line}\n{margin} | {indent}{carets}"
         )
     }
+}
+
+/// The most characters of a line that are shown. A file may be one line.
+const LONGEST_LINE: usize = 160;
+
+/// A line, or what is around a column of a long one, and that column in it.
+fn around(line: &str, column: usize) -> (String, usize) {
+    if line.chars().nth(LONGEST_LINE).is_none() {
+        return (line.to_owned(), column);
+    }
+    let skipped = column.saturating_sub(LONGEST_LINE / 2);
+    let shown = line.chars().skip(skipped).take(LONGEST_LINE);
+    (shown.collect(), column - skipped)
 }
 
 /// How many characters of its first line a span has: at least one, and `most` at most.
@@ -259,7 +277,8 @@ pub(super) fn of_toml(source: &str) -> Result<Node, Vec<SpecFault>> {
     if errors.is_empty() {
         return Ok(table_node(Place::default(), table.get_ref()));
     }
-    Err(errors.into_iter().map(SpecFault::from).collect())
+    let errors = errors.into_iter().take(MOST_FAULTS);
+    Err(errors.map(SpecFault::from).collect())
 }
 
 impl From<toml::de::Error> for SpecFault {
@@ -334,14 +353,40 @@ fn list<T>(
     node: impl Fn(String, T) -> Node,
 ) -> NodeValue {
     let nodes = items.enumerate();
-    let nodes = nodes.map(|(n, item)| node(format!("{path}[{n}]"), item));
+    let nodes = nodes.map(|(n, item)| node(self::item(path, n), item));
     NodeValue::List(nodes.collect())
 }
 
 pub(super) fn below(path: &str, key: &str) -> String {
     if path.is_empty() {
-        key.to_owned()
+        extended("", key)
     } else {
-        format!("{path}.{key}")
+        extended(path, &format!(".{key}"))
     }
+}
+
+/// The path of an element of a list.
+pub(super) fn item(path: &str, number: usize) -> String {
+    extended(path, &format!("[{number}]"))
+}
+
+/// The longest path, in bytes. Every value has its own, so long keys would otherwise take the
+/// square of a file's size.
+const LONGEST_PATH: usize = 256;
+
+const CUT: char = '…';
+
+/// A path with one more step, or the beginning of it.
+fn extended(path: &str, step: &str) -> String {
+    if path.ends_with(CUT) {
+        return path.to_owned();
+    }
+    let mut longer = format!("{path}{step}");
+    if longer.len() > LONGEST_PATH {
+        let ends = longer.char_indices().map(|(at, _)| at);
+        let end = ends.take_while(|at| *at <= LONGEST_PATH).last();
+        longer.truncate(end.unwrap_or_default());
+        longer.push(CUT);
+    }
+    longer
 }

@@ -10,10 +10,10 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use rlibphonenumber::{
-    NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumber, PhoneNumberFormat,
-    ValidationError,
+    NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumberFormat, ValidationError,
 };
 
+mod engine;
 mod fold;
 mod plan_facts;
 mod plans;
@@ -207,8 +207,8 @@ impl E164 {
                 ParseError::TooShortAfterIdd | ParseError::TooShortNsn => NumberError::TooShort,
                 ParseError::TooLongNsn => NumberError::TooLong,
             })?;
-        let read = Self::from_engine(&number);
-        match PHONE_NUMBER_UTIL.is_possible_number_with_reason(&number) {
+        let read = Self::settled(&number);
+        match PHONE_NUMBER_UTIL.is_possible_number_with_reason(&read.to_engine()) {
             Ok(NumberLengthType::IsPossible) => Ok(read),
             Err(ValidationError::InvalidCountryCode) => Err(NumberError::UnknownCallingCode),
             _ if has_plus(text) && DIGITS.contains(&read.digits().len()) => Ok(read),
@@ -223,50 +223,7 @@ impl E164 {
         PHONE_NUMBER_UTIL
             .parse(format!("+{digits}"), None)
             .ok()
-            .map(|number| Self::from_engine(&number))
-    }
-
-    fn from_engine(number: &PhoneNumber) -> Self {
-        let zeros = match number.italian_leading_zero {
-            Some(true) => number.number_of_leading_zeros.unwrap_or(1),
-            _ => 0,
-        };
-        Self {
-            // Calling codes have at most three digits, and there are fewer zeros than the 17 digits
-            // that the engine reads.
-            calling_code: u16::try_from(number.country_code).unwrap_or_default(),
-            leading_zeros: u8::try_from(zeros).unwrap_or_default(),
-            national: number.national_number,
-        }
-    }
-
-    fn to_engine(self) -> PhoneNumber {
-        let zeros = i32::from(self.leading_zeros);
-        PhoneNumber {
-            country_code: i32::from(self.calling_code),
-            national_number: self.national,
-            italian_leading_zero: (zeros > 0).then_some(true),
-            number_of_leading_zeros: (zeros > 1).then_some(zeros),
-            ..PhoneNumber::default()
-        }
-    }
-
-    /// Returns whether the number is in use according to the metadata.
-    fn is_valid(self) -> bool {
-        PHONE_NUMBER_UTIL.is_valid_number(&self.to_engine())
-    }
-
-    /// Returns whether the number has a possible length in its plan, including local numbers.
-    fn is_possible(self) -> bool {
-        PHONE_NUMBER_UTIL
-            .is_possible_number_with_reason(&self.to_engine())
-            .is_ok()
-    }
-
-    /// Returns whether the number has too few digits to be called from elsewhere.
-    fn is_local(self) -> bool {
-        let length = PHONE_NUMBER_UTIL.is_possible_number_with_reason(&self.to_engine());
-        length == Ok(NumberLengthType::IsPossibleLocalOnly)
+            .map(|number| Self::settled(&number))
     }
 
     /// The national significant number, digits only, including its leading zeros.

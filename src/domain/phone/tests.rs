@@ -81,19 +81,23 @@ fn example_numbers_of_all_regions_are_printed_as_the_engine_prints_them() {
     assert!(seen > 200, "only {seen} regions have an example number");
 }
 
-proptest! {
-    #[test]
-    fn any_text_is_read_or_refused(text in "\\PC{0,40}", region in prop::sample::select(vec!["", "US", "DE", "IT"])) {
-        let region = Region::parse(region);
-        if let Ok(RemoteParty::Party(Party::Number(number))) = parse_remote(&text, region, &WithheldWords::default()) {
-            let e164 = number.to_string();
-            prop_assert!(e164[1..].bytes().all(|b| b.is_ascii_digit()), "{e164}");
-            // Printing and reading again changes nothing: one key per number.
-            prop_assert_eq!(E164::parse(&e164, None), Ok(number));
-        }
-        let _ = Sought::new(number("+16505551234"), region.as_slice()).find_in(&text);
+#[test]
+fn a_second_trunk_prefix_is_stripped_as_the_first_one() {
+    for (text, expected) in [
+        ("+46 0 0142079460018", "+46142079460018"),
+        ("+46 0 0 0 8 123 456", "+468123456"),
+        ("+44 (0)0 20 7946 0018", "+442079460018"),
+        ("+39 06 1234 5678", "+390612345678"),
+        ("++11121112055515", "+121112055515"),
+        ("+7 8 8 800 555 35 35", "+78005553535"),
+    ] {
+        let read = number(text);
+        assert_eq!(read.to_string(), expected, "{text}");
+        assert_eq!(number(expected), read, "{text}");
     }
+}
 
+proptest! {
     #[test]
     fn separators_do_not_change_the_number(national in "[2-9][0-9]{2}[2-9][0-9]{6}", marks in "[ .()-]{0,4}") {
         let plain = E164::parse(&format!("+1{national}"), None);

@@ -165,6 +165,25 @@ fn depth_is_limited_wherever_it_is() {
     assert_eq!(fault(&"[".repeat(100_000)).1, "must be an object");
 }
 
+/// Half a million values of two bytes each would take half a gigabyte.
+#[test]
+fn values_without_end_are_refused_while_they_are_read() {
+    let many = |value: &str, count: usize| vec![value; count].join(",");
+    let settings = |count| {
+        format!(
+            r#"{{"user":{{"settings":{{"a":[{}]}}}}}}"#,
+            many("0", count)
+        )
+    };
+    let numbers = |count| format!(r#"{{"phoneNumbers":[{}]}}"#, many(r#""""#, count));
+    let read = |text: String| from_json::<PrefetchContactsRequest>(text.as_bytes());
+    assert!(read(settings(19_000)).is_ok() && read(numbers(10_000)).is_ok());
+    for text in [settings(500_000), numbers(300_000)] {
+        let refused = read(text).unwrap_err();
+        assert_eq!(refused.what, "has more entries than any request may have");
+    }
+}
+
 #[test]
 fn every_kind_of_field_that_requests_have_is_read() {
     fn check(message: &MessageDescriptor) {

@@ -115,10 +115,18 @@ fn is_char_literal(text: &str) -> bool {
     chars.next() == Some('\\') || chars.next() == Some('\'')
 }
 
-/// Where the items under `#[cfg(test)]` are.
+/// What does not ship.
+const FOR_TESTS: [&str; 2] = ["#[cfg(test)]", "#[cfg(any(test, fuzzing))]"];
+
+/// Where the items for tests are.
 pub(super) fn test_items(code: &str) -> Vec<Range<usize>> {
     let mut items: Vec<Range<usize>> = Vec::new();
-    for (start, attribute) in code.match_indices("#[cfg(test)]") {
+    let attributes = FOR_TESTS
+        .into_iter()
+        .flat_map(|attribute| code.match_indices(attribute));
+    let mut attributes: Vec<_> = attributes.collect();
+    attributes.sort_unstable();
+    for (start, attribute) in attributes {
         if items.last().is_some_and(|item| item.contains(&start)) {
             continue;
         }

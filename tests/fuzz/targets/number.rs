@@ -1,0 +1,2 @@
+#![no_main]
+contactd_fuzz::target!(number);
