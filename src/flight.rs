@@ -365,21 +365,8 @@ impl<T: Clone> Seat<T> {
     /// # Errors
     /// As [`Seat::wait`].
     pub(crate) async fn done(&mut self) -> LoadResult<T> {
-        self.until(|_| false).await
-    }
-
-    /// Waits for a main part that `is_enough`, or for the result.
-    ///
-    /// # Errors
-    /// As [`Seat::wait`].
-    pub(crate) async fn until(&mut self, is_enough: impl Fn(&T) -> bool) -> LoadResult<T> {
-        let has_enough = |stage: &Stage<T>| match stage {
-            Stage::Waiting => false,
-            Stage::Early(part) => is_enough(part),
-            Stage::Done(_) => true,
-        };
-        match self.stage.wait_for(has_enough).await.as_deref() {
-            Ok(Stage::Early(part)) => Ok(part.clone()),
+        let is_done = |stage: &Stage<T>| matches!(stage, Stage::Done(_));
+        match self.stage.wait_for(is_done).await.as_deref() {
             Ok(Stage::Done(result)) => result.clone(),
             _ => Err(LookupError::Internal),
         }

@@ -133,7 +133,8 @@ impl ReplayBudget {
         let proof = CredentialProof::known(call.is_verified);
         let key = gate.queue.enter(call.lane, proof, began, Arc::default());
         gate.waiting.insert(key, call);
-        if !gate.queue.is_head(key) && gate.is_late(key, &call, &self.clock) {
+        // As in a daemon, what the last caller learned decides, also for the head of the queue.
+        if gate.is_late(key, &call, &self.clock) {
             gate.leave(key);
             turns.push((call.ticket, Turn::Refused));
             return None;
@@ -185,19 +186,16 @@ impl ReplayBudget {
             let request = request(settings, &call, key, &self.clock);
             let until = now + settings.hold;
             let reply = limiter.request(&settings.quota, settings.reserve_for, &request, until);
-            let turn = match reply.granted {
-                Some(slot) => Turn::Granted(ReplaySlot {
-                    slot,
-                    quota: id.quota,
-                }),
-                None => {
-                    let wait = request.wait_for(&reply.forecast, now);
-                    gate.forecast = Some(reply.forecast);
-                    if !gate.is_late(key, &call, &self.clock) {
-                        return gate.plan(self.clock.after(wait)).map(|at| (id, at));
-                    }
-                    Turn::Refused
+            let turn = if let Some(slot) = reply.granted {
+                let quota = id.quota;
+                Turn::Granted(ReplaySlot { slot, quota })
+            } else {
+                let wait = request.wait_for(&reply.forecast, now);
+                gate.forecast = Some(reply.forecast);
+                if !gate.is_late(key, &call, &self.clock) {
+                    return gate.plan(self.clock.after(wait)).map(|at| (id, at));
                 }
+                Turn::Refused
             };
             gate.leave(key);
             turns.push((call.ticket, turn));

@@ -6,8 +6,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::*;
 
+type Target = (&'static str, fn(&[u8]), u64);
+
 /// Each target with how often each of its seeds is changed.
-const TARGETS: [(&str, fn(&[u8]), u64); 11] = [
+const TARGETS: [Target; 11] = [
     ("connector_file", connector_file, 60),
     ("formats", formats, 300),
     ("grpc_frame", grpc_frame, 300),
@@ -73,7 +75,7 @@ fn run(name: &str) {
             };
             let begun = worked();
             let run = std::panic::catch_unwind(|| target(&input));
-            let time = worked() - begun;
+            let time = worked().saturating_sub(begun);
             if run.is_err() || time > LONGEST_TIME {
                 failures.push(format!("{time:?} {}", shown()));
                 break;

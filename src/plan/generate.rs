@@ -82,7 +82,9 @@ impl CallGenerator {
                 sum
             })
             .collect();
-        activity.iter_mut().for_each(|part| *part /= sum);
+        for part in &mut activity {
+            *part /= sum;
+        }
         Self {
             until: hours(&profile),
             profile,

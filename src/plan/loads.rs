@@ -77,7 +77,7 @@ pub(super) enum Purpose {
 /// See the header.
 #[derive(Debug, Default)]
 pub(super) struct Loads {
-    loads: Vec<Option<Load>>,
+    places: Vec<Option<Load>>,
     free: Vec<u32>,
     running: HashMap<LoadKey, u32, foldhash::fast::RandomState>,
 }
@@ -88,7 +88,7 @@ impl Loads {
         let Some(load) = self
             .running
             .get(&key)
-            .and_then(|load| self.loads[*load as usize].as_mut())
+            .and_then(|load| self.places[*load as usize].as_mut())
         else {
             return false;
         };
@@ -103,23 +103,23 @@ impl Loads {
     pub(super) fn begin(&mut self, load: Load) -> u32 {
         let key = load.key;
         let number = if let Some(number) = self.free.pop() {
-            self.loads[number as usize] = Some(load);
+            self.places[number as usize] = Some(load);
             number
         } else {
-            self.loads.push(Some(load));
-            u32::try_from(self.loads.len() - 1).unwrap_or(u32::MAX)
+            self.places.push(Some(load));
+            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
         };
         self.running.insert(key, number);
         number
     }
 
     pub(super) fn get(&mut self, load: u32) -> Option<&mut Load> {
-        self.loads[load as usize].as_mut()
+        self.places[load as usize].as_mut()
     }
 
     /// Ends a load.
     pub(super) fn end(&mut self, load: u32) -> Option<Load> {
-        let ended = self.loads[load as usize].take()?;
+        let ended = self.places[load as usize].take()?;
         self.running.remove(&ended.key);
         self.free.push(load);
         Some(ended)

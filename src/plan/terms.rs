@@ -105,10 +105,11 @@ impl Terms {
         for connector in &mut terms.connectors {
             let quotas = &mut connector.quotas;
             quotas.all = higher(&quotas.all, factor)?;
-            for own in [&mut quotas.search, &mut quotas.other] {
-                if let Some(quota) = own {
-                    *quota = higher(quota, factor)?;
-                }
+            for quota in [&mut quotas.search, &mut quotas.other]
+                .into_iter()
+                .flatten()
+            {
+                *quota = higher(quota, factor)?;
             }
         }
         Some(terms)

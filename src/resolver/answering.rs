@@ -1,9 +1,9 @@
 //! From verified contacts to a stored answer: load their details, find out whose the answer is,
 //! store it.
 //!
-//! Waiting callers see the contacts as soon as they are verified, and the whole answer before Redis
-//! has stored it. If the details take longer than `lookup.details_timeout`, the contacts are stored
-//! without them. The rest is loaded in the background and then replaces that answer.
+//! Waiting callers see the contacts as soon as they are verified. If the details take longer than
+//! `lookup.details_timeout`, the contacts are stored without them. The rest is loaded in the
+//! background and then replaces that answer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -56,7 +56,7 @@ impl<'a> Answering<'a> {
         let mut details = self.begin_details(found);
         if !details.is_done() || matches!(self.owner, AnswerOwner::BeingAsked(_)) {
             let entry = self.entry(&details.found(), None);
-            self.load.early.show(self.loaded(entry, false));
+            self.load.early.show(self.loaded(entry));
         }
         if let Some(patience) = self.patience() {
             let until = self.timing.found_at + patience;
@@ -71,20 +71,15 @@ impl<'a> Answering<'a> {
             AnswerOwner::Known(identity) => identity,
             AnswerOwner::BeingAsked(_) => self.asker().identity_unsaid(),
         };
-        let (key, entry) = self.result(identity, &details.found());
-        let loaded = self.loaded(entry.clone(), true);
-        // Callers do not wait for Redis. Memory has the answer by then.
-        let show = async { self.load.early.show(loaded.clone()) };
-        tokio::join!(biased; self.store(identity, &key, &entry), show);
-        loaded
+        let entry = self.store(identity, &details.found()).await;
+        self.loaded(entry)
     }
 
     /// Stores the answer without the missing details, which are loaded in the background.
     async fn store_early(&mut self, details: &mut Details) {
         details.relax();
         if let AnswerOwner::Known(identity) = self.owner {
-            let (key, entry) = self.result(identity, &details.found());
-            self.store(identity, &key, &entry).await;
+            self.store(identity, &details.found()).await;
         }
     }
 
@@ -171,24 +166,23 @@ impl<'a> Answering<'a> {
         entry.after(before).with_jitter(fastrand::u8(..))
     }
 
-    /// The answer to store, and its key.
-    fn result(&self, identity: Identity, found: &Found) -> (ContactKey, Entry) {
-        let key = self.load.request.key.of(&identity);
+    /// Stores the answer, and that the credential is verified.
+    async fn store(&self, identity: Identity, found: &Found) -> Entry {
+        let (deps, key) = (
+            &self.load.resolver.deps,
+            self.load.request.key.of(&identity),
+        );
         // If the stored answer is still fresh, loading it again proves nothing new: the CRM may
         // index a new contact any moment.
-        let stored = self.load.resolver.deps.cache.in_memory(&key);
+        let stored = deps.cache.in_memory(&key);
         let before = stored.filter(|stored| stored.freshness != Freshness::Fresh);
         let entry = self.entry(found, before.as_ref().map(|stored| &stored.entry));
-        (key, entry)
-    }
-
-    /// Stores the answer, and that the credential is verified. Memory has both before the first
-    /// wait.
-    async fn store(&self, identity: Identity, key: &ContactKey, entry: &Entry) {
-        let admissions = &self.load.resolver.deps.admissions;
         let auth = self.asker().auth_tag();
-        let admit = admissions.admit(key.user(), auth, identity, self.ticket.asked());
-        tokio::join!(biased; admit, self.keep(key, entry), self.session.prove());
+        let admit = deps
+            .admissions
+            .admit(key.user(), auth, identity, self.ticket.asked());
+        tokio::join!(admit, self.keep(&key, &entry), self.session.prove());
+        entry
     }
 
     async fn keep(&self, key: &ContactKey, entry: &Entry) {
@@ -204,14 +198,13 @@ impl<'a> Answering<'a> {
         }
     }
 
-    fn loaded(&self, entry: Entry, is_whole: bool) -> Loaded {
+    fn loaded(&self, entry: Entry) -> Loaded {
         let (asked, crm_requests) = (self.ticket.asked(), self.session.requests());
         Loaded {
             entry,
             asked,
             source: Source::Crm,
             crm_requests,
-            is_whole,
             timing: self.timing,
         }
     }

@@ -117,7 +117,6 @@ impl Load {
             entry: stored.entry,
             asked: stored.asked,
             crm_requests: 0,
-            is_whole: true,
             timing: SearchTiming {
                 found_at: clock::now(),
                 took: Duration::ZERO,

@@ -47,8 +47,6 @@ pub(super) struct Loaded {
     pub(super) source: Source,
     /// HTTP calls to the CRM that it made.
     pub(super) crm_requests: u32,
-    /// False while details are missing that are still loading.
-    pub(super) is_whole: bool,
     pub(super) timing: SearchTiming,
 }
 
@@ -57,8 +55,7 @@ pub(super) struct Load {
     pub(super) resolver: Resolver,
     pub(super) request: LoadRequest,
     pub(super) urgency: Arc<Urgency>,
-    /// Publishes the contacts while their details are still loading, and the whole answer while it is
-    /// being stored.
+    /// Publishes the contacts while their details are still loading.
     pub(super) early: EarlyResult<Loaded>,
     pub(super) span: Span,
 }

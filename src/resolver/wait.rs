@@ -56,7 +56,7 @@ impl Resolver {
         let _place = self.wait_place(asker, known.as_ref()).ok()?;
         let shared = seat.joined();
         let loaded = async {
-            if let Some(names) = seat.early().await.filter(|names| !names.is_whole) {
+            if let Some(names) = seat.early().await {
                 question.show(|| LookupProgress::Names(self.answer(names, shared)));
             }
             seat.done().await
@@ -84,13 +84,9 @@ impl Resolver {
         let Some(names) = seat.early().await else {
             return seat.done().await;
         };
-        if !names.is_whole {
-            question.show(|| LookupProgress::Names(self.answer(names.clone(), shared)));
-        }
+        question.show(|| LookupProgress::Names(self.answer(names.clone(), shared)));
         let until = names.timing.found_at + self.details_patience(&names, question);
-        // A person who asked for the CRM's answer may look at another replica next.
-        let is_enough = |part: &Loaded| part.is_whole && question.trigger != Trigger::ManualRefresh;
-        let all = clock::timeout_at(until, seat.until(is_enough)).await;
+        let all = clock::timeout_at(until, seat.done()).await;
         if all.is_none() {
             question.keep(|| Some(seat.another()));
         }

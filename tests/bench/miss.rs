@@ -10,6 +10,10 @@
 //! * Prefetches of 10,000 unknown numbers, and call pops of a stored number during them. The CRM has
 //!   no limit, so a prefetch takes all the CPU it gets.
 #![expect(clippy::print_stdout, reason = "a benchmark speaks to a person")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "plain calls are what look-ups are compared with"
+)]
 
 use std::time::Duration;
 

@@ -103,6 +103,7 @@ async fn serve(settings: &str) -> anyhow::Result<()> {
         config::read(&format!("{ports}{settings}"), []).map_err(|faults| anyhow!("{faults:?}"))?;
     let app = App::build(settings.config, Counter::default()).await?;
     println!("{}", app.addresses()?.0);
+    #[expect(clippy::disallowed_methods, reason = "it ends with the process")]
     tokio::spawn(app.run(pending()));
     stdin().read_to_end(&mut Vec::new()).await?;
     Ok(())

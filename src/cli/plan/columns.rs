@@ -57,6 +57,10 @@ const LISTED: usize = 20;
 
 /// The columns that somebody has named.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are the names of the options"
+)]
 pub(super) struct NamedColumns {
     /// The column with the time of a call, if its header is not one that is known.
     #[arg(long, value_name = "NAME")]

@@ -38,7 +38,7 @@ fn day(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn run(args: &GenerateArgs) -> Result<ExitCode, Failure> {
-    let calls = CallGenerator::new(Profile {
+    let mut calls = CallGenerator::new(Profile {
         calls: args.calls,
         users: args.users,
         days: args.days,
@@ -47,7 +47,7 @@ pub(super) fn run(args: &GenerateArgs) -> Result<ExitCode, Failure> {
     });
     let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let written = writeln!(output, "time,account,user,phone_number,known")
-        .and_then(|()| calls.map(|call| write(&mut output, &call)).collect())
+        .and_then(|()| calls.try_for_each(|call| write(&mut output, &call)))
         .and_then(|()| output.flush());
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -146,7 +146,7 @@ async fn the_memory_tier_of_the_daemon_drops_the_same_answers() {
         assert_eq!(tier.get(n, 0).is_some(), is_there, "{n}");
         hits += u32::from(is_there);
         if !is_there {
-            let bytes = weight(entry.encoded().len()) as u64;
+            let bytes = weight(entry.allocated()) as u64;
             tier.store(n, kept(0, u64::MAX), bytes, 0);
             let ticket = real.cache.begin(&question).await;
             real.cache

@@ -10,7 +10,6 @@ use nix::sys::signal::Signal;
 use tonic::transport::Endpoint;
 
 use crate::prefetch::batch;
-use crate::support::crm::{Seen, example};
 use crate::support::daemon::{Changed as _, names};
 use crate::support::fleet::{ada, answers, named, number, redis_is, replica, replicas, source};
 use crate::support::program::Program;
@@ -215,26 +214,4 @@ async fn a_phone_that_rings_does_not_wait_for_the_batch_of_another_replica() {
         (vec!["Ada"], Source::Crm)
     );
     drop(job.get_mut().message().await);
-}
-
-#[tokio::test]
-#[ignore = "needs redis-server: tests/run gets it"]
-async fn a_redis_that_stalls_while_the_crm_is_asked_delays_no_answer() {
-    let redis = RedisServer::start().await;
-    let nobody = |seen: &Seen| example(seen, &[]).after(Duration::from_millis(300));
-    let crm = FakeCrm::start(nobody).await;
-    let daemon = replica(&crm, &redis.url(), "timeout = \"30s\"").await;
-    daemon.find(find()).await.unwrap();
-    let before = crm.seen().len();
-    let asked = tokio::spawn({
-        let mut client = daemon.client.clone();
-        async move { client.find_contact(find().number(&number(1))).await }
-    });
-    eventually("the CRM is asked", || crm.seen().len() > before).await;
-    redis.pause();
-    let answered = clock::timeout(Duration::from_secs(10), asked).await;
-    redis.resume();
-    let answer = answered.expect("not after the timeout of Redis").unwrap();
-    let lookup = answer.unwrap().into_inner().lookup.unwrap();
-    assert_eq!((lookup.source(), lookup.complete), (Source::Crm, true));
 }
