@@ -111,7 +111,10 @@ fn fill_moka(count: u32) -> anyhow::Result<()> {
         .weigher(|_: &SlotKey, _: &u64| 1)
         .eviction_policy(moka::policy::EvictionPolicy::lru())
         .build_with_hasher(foldhash::fast::RandomState::default());
-    let insert = |n| anyhow::Ok(cache.insert(key(&keys, n)?.1.slot(), u64::from(n)));
+    let insert = |n| {
+        cache.insert(key(&keys, n)?.1.slot(), u64::from(n));
+        anyhow::Ok(())
+    };
     insert(0)?;
     let before = resident()?;
     (0..count).try_for_each(insert)?;

@@ -198,7 +198,7 @@ async fn status_shows_the_figures_of_the_page_and_its_exit_code_says_ready() {
         &format!("0 of {calls} failed"),
         "waiting: 0 call pops",
         "Memory: 1 answer, ",
-        "Prefetch: 0 jobs running",
+        "Prefetch: 0 batches running",
     ] {
         assert!(shown.contains(words), "{words:?} in {shown}");
     }

@@ -103,6 +103,11 @@ fn rough() -> BoxedStrategy<Op> {
 
 /// Runs cases of `op` over one server. `timeout` is that of the link. If `may_lose`, answers may be
 /// lost until the end of a case, when Redis works again.
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "the number of cases is proptest's variable; the figures are for whoever asks for them"
+)]
 fn check(op: BoxedStrategy<Op>, timeout: Duration, may_lose: bool) {
     let runtime = Runtime::new().unwrap();
     let world = RefCell::new(runtime.block_on(World::start(timeout)));
