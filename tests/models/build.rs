@@ -6,6 +6,7 @@ use std::{env, fs};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=../../proto");
     println!("cargo:rustc-check-cfg=cfg(models)");
+    println!("cargo:rustc-check-cfg=cfg(fuzzing)");
     println!("cargo:rustc-cfg=models");
     let mut protos = protox::Compiler::new(["../../proto"])?;
     protos
