@@ -274,7 +274,8 @@ impl LogReader {
             tracing::warn!(
                 code,
                 keys,
-                "Redis refuses the log of invalidations, perhaps because another program wrote these keys: {consequence}"
+                "Redis refuses the log of invalidations, perhaps because another program wrote these keys: \
+                 {consequence}"
             );
             self.logged = Some(code.to_owned());
         }

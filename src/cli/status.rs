@@ -113,7 +113,8 @@ async fn get(base: &str, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let page = page.ok_or_else(|| anyhow!("no answer within {}s", LIMIT.as_secs()));
     page.and_then(|page| page).map_err(|error| {
         anyhow!(
-            "no figures from {base}: {}\n  Is `contactd serve` running, and is this its ops.listen (--ops or CONTACTD_OPS)?",
+            "no figures from {base}: {}\n  \
+             Is `contactd serve` running, and is this its ops.listen (--ops or CONTACTD_OPS)?",
             words(error.root_cause())
         )
     })

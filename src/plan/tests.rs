@@ -273,11 +273,8 @@ fn a_generated_log_has_the_distribution_that_is_documented() {
     assert!(calls.is_sorted_by_key(|call| call.at));
     let share = |is: &dyn Fn(&GeneratedCall) -> bool| {
         let count = calls.iter().filter(|call| is(call)).count();
-        [count, calls.len()]
-            .map(|count| f64::from(u32::try_from(count).unwrap()))
-            .into_iter()
-            .reduce(|part, all| part / all)
-            .unwrap()
+        let number = |count: usize| f64::from(u32::try_from(count).unwrap());
+        number(count) / number(calls.len())
     };
     let withheld = share(&|call| call.number.is_none());
     assert!((0.03..0.07).contains(&withheld), "{withheld}");

@@ -11,7 +11,8 @@ const EPOCH_IN_DAYS: f64 = 25_569.0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MomentError {
     #[error(
-        "is not a time such as 2026-03-09T14:05:00Z, 2026-03-09 14:05, 3/9/2026 2:05 PM, 9.3.2026 14:05, 1773065100 or 46090.58"
+        "is not a time such as 2026-03-09T14:05:00Z, 2026-03-09 14:05, 3/9/2026 2:05 PM, 9.3.2026 14:05, \
+         1773065100 or 46090.58"
     )]
     Form,
     #[error("is not a day of the calendar")]

@@ -34,7 +34,8 @@ struct Step {
 /// The plot.
 pub(super) fn day(report: &Report<'_>) -> String {
     let mut svg = format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-family="system-ui, sans-serif" font-size="13" fill="#1f2937">
+        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"
+ font-family="system-ui, sans-serif" font-size="13" fill="#1f2937">
 <title>The mean day of a call log</title>
 <rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>
 "##

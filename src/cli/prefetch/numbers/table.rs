@@ -218,8 +218,8 @@ fn no_column(header: &StringRecord, column: Option<&str>, delimiter: u8) -> Stri
             format!("no column is named {column:?}; the first line has {there}{more}")
         }
         (None, Some(n)) => format!(
-            "the table seems to have no header: its first line has {there}{more}; add a header and name the column with \
-             --column, or give that column alone: {}",
+            "the table seems to have no header: its first line has {there}{more}; add a header and name the column \
+             with --column, or give that column alone: {}",
             cut(n + 1, delimiter)
         ),
         (None, None) => format!(
