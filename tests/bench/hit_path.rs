@@ -142,7 +142,8 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     report(&runtime.block_on(measure(&mut server))?);
-    drop(server.stdin.take());
+    // Without a SIGTERM, a daemon reports its end as a fault.
+    server.kill()?;
     server.wait()?;
     Ok(())
 }
