@@ -156,6 +156,11 @@ impl Forecast {
         self
     }
 
+    /// The moment of the forecast.
+    pub(super) fn seen(&self) -> Instant {
+        self.seen
+    }
+
     /// The calls of all lanes that the window holds, as far as known.
     pub(super) fn held(&self) -> u32 {
         self.all.free_times.held

@@ -147,7 +147,7 @@ impl QuotaLimiter {
             }
             (Some(shared), CountSource::SharedWithinShare) => {
                 let forecast = self.local.forecast_of_share(&settings.quota, request);
-                if request.wait_for(&forecast, clock::now()).is_zero() {
+                if request.wait_when_seen(&forecast).is_zero() {
                     self.request_shared(shared, request, until).await
                 } else {
                     SlotReply::denied(forecast)

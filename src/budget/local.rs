@@ -146,7 +146,7 @@ impl LocalLimiter {
         let mut totals = self.totals.lock();
         // governor cannot give anything back. So everything is checked before anything is spent.
         let before = self.forecast(quota, request, &governors, &mut totals);
-        let wait = request.wait_for(&before, self.now());
+        let wait = request.wait_when_seen(&before);
         if !wait.is_zero() {
             totals.denied(request, &limits, wait);
             return SlotReply::denied(before);

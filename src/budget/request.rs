@@ -47,6 +47,13 @@ pub(super) enum RequestAim {
 }
 
 impl SlotRequest {
+    /// How long it waits from the moment of the forecast on, if nobody is ahead of it. Zero if there
+    /// was room. What a forecast expects to be free later need not be free then: a call on the wire
+    /// may take longer. So this decides whether there is room, however late it is called.
+    pub(super) fn wait_when_seen(&self, forecast: &Forecast) -> Duration {
+        self.wait_for(forecast, forecast.seen())
+    }
+
     /// How long it waits from `now` according to a forecast, if nobody is ahead of it.
     pub(super) fn wait_for(&self, forecast: &Forecast, now: Instant) -> Duration {
         let whose = (self.lane, self.proof);

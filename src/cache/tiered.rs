@@ -56,7 +56,8 @@ pub struct TieredCache {
     shared: Option<SharedParts>,
     names: KeyNames,
     invalidations: Arc<Invalidations>,
-    /// How many replacements other replicas have published.
+    /// How many replacements memory has learned of: those that other replicas have published, and
+    /// those that own loads have met in Redis.
     replacements: Arc<AtomicU64>,
     sweep_due: Arc<Notify>,
     clock: Arc<dyn Clock>,

@@ -55,7 +55,7 @@ fn question_in(id: &str, n: u32, formats: &[NumberFormat]) -> QuestionKey {
 }
 
 /// The answer to that question.
-pub(crate) fn key(id: &str, n: u32) -> ContactKey {
+fn key(id: &str, n: u32) -> ContactKey {
     question(id, n).of(&Identity::Caller)
 }
 

@@ -50,6 +50,24 @@ fn tickets_end_with_an_invalidation() {
 
 #[test]
 #[ignore = "needs redis-server: tests/run gets it"]
+fn tickets_do_not_keep_what_was_read_during_an_invalidation() {
+    let _redis = Redis::start();
+    explore("reads and invalidations", Pace::WhenIdle, || {
+        tickets::run(tickets::READING)
+    });
+}
+
+#[test]
+#[ignore = "needs redis-server: tests/run gets it"]
+fn tickets_do_not_keep_what_was_read_during_a_replacement() {
+    let _redis = Redis::start();
+    explore("reads and replacements", Pace::WhenIdle, || {
+        tickets::run(tickets::REPLACING)
+    });
+}
+
+#[test]
+#[ignore = "needs redis-server: tests/run gets it"]
 fn tickets_end_with_an_invalidation_although_redis_fails() {
     let _redis = Redis::start();
     explore("invalidations and faults", Pace::WhenIdle, || {

@@ -1,8 +1,11 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use super::*;
 use crate::budget::Scope;
 use crate::budget::queue::WaitersAhead;
 use crate::budget::request::RequestAim;
-use crate::clock::{self, sleep};
+use crate::clock::{self, ReplayClock, SteadyClock, sleep};
 use crate::domain::KeyMaker;
 use crate::domain::lane::Lane;
 
@@ -217,4 +220,32 @@ async fn a_sweep_keeps_an_outage_and_that_others_may_count_for_themselves() {
     count.local.redis_answered(a, PER);
     count.local.sweep();
     assert_eq!(holds(), crate::budget::past::CountSource::SharedWithinShare);
+}
+
+/// A thread of a busy machine may be halted at any place, here between the forecast and its use.
+#[test]
+fn a_place_on_the_wire_that_may_be_free_soon_is_not_taken_however_late_it_is() {
+    let mut count = LocalCount::new(100, 100, 1.0);
+    count.quota = count.quota.with_totals(NonZeroU32::new(1), None).unwrap();
+    let (clock, years) = (
+        ReplayClock::start(),
+        Duration::from_secs(10 * 365 * 24 * 3600),
+    );
+    let totals = TotalCounts::timed_by(SteadyClock::Replay(clock.clone()), years);
+    count.local = LocalLimiter::new(&count.quota, NonZeroU32::MIN, Arc::new(totals));
+    assert!(count.request("a", Lane::CallPop).granted.is_some());
+
+    let is_over = AtomicBool::new(false);
+    let is_granted = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut moments = (0..).step_by(30_000);
+            while !is_over.load(Ordering::Relaxed) {
+                clock.set(moments.next().unwrap());
+            }
+        });
+        let is_granted = (0..10_000).any(|_| count.request("a", Lane::CallPop).granted.is_some());
+        is_over.store(true, Ordering::Relaxed);
+        is_granted
+    });
+    assert!(!is_granted, "two calls at once");
 }

@@ -119,16 +119,21 @@ impl TieredCache {
         }
     }
 
-    /// Drops copies that are older than an answer of another replica. A look-up that has read such
-    /// a copy but not kept it yet sees from the count that it must not keep it.
-    fn replaced(&self, asked: SharedTime, drop_older: impl FnOnce(Timestamp)) {
-        self.replacements.fetch_add(1, Ordering::AcqRel);
+    /// Drops copies that are older than an answer in Redis.
+    pub(super) fn replaced(&self, asked: SharedTime, drop_older: impl FnOnce(Timestamp)) {
+        self.do_not_keep_reads();
         let here = self
             .shared
             .as_ref()
             .and_then(|shared| shared.time.here(asked));
         let Timestamp(here) = here.unwrap_or_else(|| self.clock.now());
         drop_older(Timestamp(here + INEXACT_MS));
+    }
+
+    /// A look-up that has read an answer from Redis but not kept it yet sees from the count that it
+    /// must not keep it. Called before older copies are dropped.
+    pub(super) fn do_not_keep_reads(&self) {
+        self.replacements.fetch_add(1, Ordering::AcqRel);
     }
 
     async fn invalidate_numbers_here(&self, user: UserTag, hashes: &[PartyHash]) {

@@ -55,9 +55,11 @@ impl TieredCache {
             // Another replica has a later answer, which is read from Redis.
             Some(StoreOutcome::Superseded) => {
                 let after = Timestamp(ticket.asked.0 + 1);
+                self.do_not_keep_reads();
                 self.memory.drop_older(&key.slot(), after);
             }
             Some(StoreOutcome::Stored(replaced)) => {
+                self.keep_older_away(key, ticket, begun);
                 let held = ticket.before.held.as_ref();
                 let is_published = is_replacement(
                     entry,
@@ -91,6 +93,17 @@ impl TieredCache {
             .map(|known| known.entry)
     }
 
+    /// If memory does not return the answer that Redis has now, because many of the user were
+    /// replaced elsewhere, a look-up that has read an older one before must not keep it: nobody else
+    /// would report to this replica that it is replaced.
+    fn keep_older_away(&self, key: &ContactKey, ticket: &LoadTicket, begun: &RedisTicket) {
+        let slot = key.slot();
+        let kept = self.memory.get(&slot);
+        if kept.is_none_or(|kept| kept.asked < ticket.asked) {
+            self.replaced(begun.asked, |asked| self.memory.drop_older(&slot, asked));
+        }
+    }
+
     /// `None` if Redis fails.
     async fn store_in_redis(
         &self,
@@ -112,15 +125,15 @@ impl TieredCache {
     }
 }
 
-/// Returns whether an answer that was stored in Redis makes copies at other replicas obsolete.
-/// `earlier` was stored when the load began. `replaced` is when the answer was loaded that it has
-/// replaced. Without an earlier answer, `otherwise` decides.
 /// The answer that was loaded last; of equal ones the second.
 fn latest(one: Option<Stored>, other: Option<Stored>) -> Option<Stored> {
     let both = one.into_iter().chain(other);
     both.max_by_key(|stored| stored.asked)
 }
 
+/// Returns whether an answer that was stored in Redis makes copies at other replicas obsolete.
+/// `earlier` was stored when the load began. `replaced` is when the answer was loaded that it has
+/// replaced. Without an earlier answer, `otherwise` decides.
 fn is_replacement(
     entry: &Entry,
     earlier: Option<Entry>,

@@ -166,7 +166,7 @@ impl Model {
         let mut faults = Vec::new();
         for load in candidates {
             match self.fault_of(load, at, of, now) {
-                None => return self.is_latest(load, at, must),
+                None => return self.is_latest(&found, load, at, must),
                 Some(fault) => faults.push(format!("{fault}: {load:?}")),
             }
         }
@@ -217,14 +217,19 @@ impl Model {
     }
 
     /// The latest answer is returned, unless it is not known at this replica that its copy is older.
-    fn is_latest(&self, load: &Load, at: Replica, must: Option<&Load>) -> Result<(), String> {
-        match must {
-            Some(must)
-                if must.at == at && must.life == self.lives[at] && load.began < must.began =>
-            {
-                Err(format!("an earlier answer: {load:?} before {must:?}"))
-            }
-            _ => Ok(()),
+    /// Redis has no earlier one.
+    fn is_latest(
+        &self,
+        found: &Answer,
+        load: &Load,
+        at: Replica,
+        must: Option<&Load>,
+    ) -> Result<(), String> {
+        let is_known = |must: &&Load| must.at == at && must.life == self.lives[at];
+        let must = must.filter(|must| found.is_from_redis || is_known(must));
+        match must.filter(|must| load.began < must.began) {
+            Some(must) => Err(format!("an earlier answer: {load:?} before {must:?}")),
+            None => Ok(()),
         }
     }
 }

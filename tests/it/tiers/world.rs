@@ -9,14 +9,17 @@ use contactd::cache::{
     TieredCache,
 };
 use contactd::clock::{Clock, sleep};
-use contactd::domain::{AgePolicy, Ages, ContactKey, Entry, QuestionKey, SharedTime, Timestamp};
+use contactd::domain::{
+    AgePolicy, Ages, AuthTag, ContactKey, Entry, Identity, QuestionKey, SharedTime, Source,
+    Timestamp, UserTag,
+};
 use contactd::metrics::Metrics;
 use contactd::redis_link::{Link, RedisTime};
 use tokio_util::task::TaskTracker;
 
 use super::Replica;
 use super::model::Load;
-use crate::redis_tier::{contact, key, party, question};
+use crate::redis_tier::{contact, party, question};
 use crate::support::redis::{RedisServer, config, link_with, tier_on};
 
 pub(super) const AGES: AgePolicy = AgePolicy {
@@ -30,32 +33,46 @@ pub(super) const AGES: AgePolicy = AgePolicy {
     },
 };
 
-/// A user's question about a number.
+/// A user's question about a number, and whose credential asks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Question {
     pub(super) user: usize,
     pub(super) number: u32,
+    /// Of two owners who both claim to be the user.
+    pub(super) owner: u8,
 }
 
 impl Question {
-    pub(super) const ALL: [Self; 4] = [
-        Self { user: 0, number: 0 },
-        Self { user: 0, number: 1 },
-        Self { user: 1, number: 0 },
-        Self { user: 1, number: 1 },
-    ];
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..8).map(|n| Self {
+            user: usize::from(n & 1),
+            number: u32::from(n >> 1 & 1),
+            owner: n >> 2,
+        })
+    }
 
     fn user_id(self) -> &'static str {
         ["ann", "bob"][self.user]
     }
 
     fn key(self) -> ContactKey {
-        key(self.user_id(), self.number)
+        let owner = AuthTag::from_bytes([self.owner; 16]);
+        self.question().of(&Identity::Credential(owner))
     }
 
     fn question(self) -> QuestionKey {
         question(self.user_id(), self.number)
     }
+}
+
+fn user_tag(user: usize) -> UserTag {
+    let (number, owner) = (0, 0);
+    let question = Question {
+        user,
+        number,
+        owner,
+    };
+    question.key().user()
 }
 
 /// What a look-up returned.
@@ -64,6 +81,8 @@ pub(super) struct Answer {
     /// Of the contact, up to the load's number; none if nobody has the number.
     pub(super) name: Option<String>,
     pub(super) asked_at: u64,
+    /// Whether it was in Redis, not in memory.
+    pub(super) is_from_redis: bool,
 }
 
 /// The true time, and what clocks show of it. Clones share it.
@@ -197,6 +216,7 @@ impl World {
         Some(Answer {
             name,
             asked_at: found.entry.asked_at().0,
+            is_from_redis: found.source == Source::Redis,
         })
     }
 
@@ -225,12 +245,8 @@ impl World {
     }
 
     pub(super) async fn forget_user(&self, at: Replica, user: usize) -> bool {
-        let of = Question { user, number: 0 };
-        self.replicas[at]
-            .cache
-            .invalidate_user(of.key().user())
-            .await
-            .is_ok()
+        let cache = &self.replicas[at].cache;
+        cache.invalidate_user(user_tag(user)).await.is_ok()
     }
 
     /// Reads the log to its end and applies it, as a replica does ten times a second. False if Redis
@@ -258,8 +274,7 @@ impl World {
     }
 
     pub(super) fn replaced(&self, at: Replica, user: usize, asked_at: u64) {
-        let user = Question { user, number: 0 }.key().user();
-        let event = ReplicaEvent::ReplacedMany(user, SharedTime(asked_at));
+        let event = ReplicaEvent::ReplacedMany(user_tag(user), SharedTime(asked_at));
         self.replicas[at].cache.apply(&event);
     }
 

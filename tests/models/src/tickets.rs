@@ -22,11 +22,22 @@ use crate::explore::{all, choose, one_in, one_of};
 use crate::redis_link::{self, Link, Reads, RedisTime};
 use crate::samples;
 
+/// A few steps that can only go wrong in a few ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// Look-ups of an answer that is being invalidated.
+    Invalidation,
+    /// Look-ups of an answer that is being replaced here, while others of the user are elsewhere.
+    Replacement,
+}
+
 /// What one execution is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
     actors: u64,
     invalidates: bool,
+    /// What its actors do after a first load; all of it if there is none.
+    about: Option<About>,
     /// One call in so many to Redis gets no answer.
     fails_one_in: u32,
 }
@@ -35,6 +46,7 @@ pub struct Scenario {
 pub const ORDER: Scenario = Scenario {
     actors: 4,
     invalidates: false,
+    about: None,
     fails_one_in: 0,
 };
 
@@ -42,13 +54,31 @@ pub const ORDER: Scenario = Scenario {
 pub const INVALIDATION: Scenario = Scenario {
     actors: 4,
     invalidates: true,
+    about: None,
     fails_one_in: 0,
 };
 
-/// The same with a Redis that fails.
+/// Look-ups of an answer that is being invalidated, and nothing else.
+pub const READING: Scenario = Scenario {
+    actors: 3,
+    invalidates: true,
+    about: Some(About::Invalidation),
+    fails_one_in: 0,
+};
+
+/// Look-ups of an answer that is being replaced, and nothing else.
+pub const REPLACING: Scenario = Scenario {
+    actors: 4,
+    invalidates: false,
+    about: Some(About::Replacement),
+    fails_one_in: 0,
+};
+
+/// The same as [`INVALIDATION`] with a Redis that fails.
 pub const FAILING: Scenario = Scenario {
     actors: 4,
     invalidates: true,
+    about: None,
     fails_one_in: 6,
 };
 
@@ -102,6 +132,9 @@ pub async fn run(scenario: Scenario) {
     for at in 0..2 {
         world.read_log(at, true).await;
     }
+    if scenario.about.is_some() {
+        world.load(0).await;
+    }
     redis_link::fail_one_in(scenario.fails_one_in);
     all((0..scenario.actors).map(|_| world.clone().act())).await;
     redis_link::fail_one_in(0);
@@ -145,13 +178,18 @@ impl World {
         for _ in 0..choose(1..4) {
             sleep(Duration::from_millis(choose(0..3))).await;
             let at = choose(0..2) as usize;
-            match choose(0..10) {
-                0..3 => self.load(at).await,
-                3 if self.scenario.invalidates => self.invalidate(at).await,
-                4 => self.read_log(at, false).await,
-                5 => self.replicas[at].cache.sweep_once().await,
-                6 => self.replace_many(at),
-                _ => self.look_up(at).await,
+            match (self.scenario.about, choose(0..10)) {
+                (Some(About::Invalidation), 0..2) => self.invalidate(at).await,
+                (Some(About::Replacement), 0..3) => self.load(1).await,
+                (Some(About::Replacement), 3..6) => self.replace_many(1),
+                (Some(About::Replacement), _) => self.look_up(1).await,
+                (Some(About::Invalidation), _) => self.look_up(at).await,
+                (None, 0..3) => self.load(at).await,
+                (None, 3) if self.scenario.invalidates => self.invalidate(at).await,
+                (None, 4) => self.read_log(at, false).await,
+                (None, 5) => self.replicas[at].cache.sweep_once().await,
+                (None, 6) => self.replace_many(at),
+                (None, _) => self.look_up(at).await,
             }
         }
     }
