@@ -134,7 +134,8 @@ impl Urgency {
         self.called.get().is_some()
     }
 
-    /// Returns once a call of the load has been running for `time`.
+    /// Returns once `time` has passed since the load's first call began, whether or not that call
+    /// has ended.
     pub(crate) async fn on_the_wire_for(&self, time: Duration) {
         loop {
             let changed = self.changed();

@@ -281,7 +281,7 @@ impl Admissions {
             .is_some_and(|revoked| revoked >= asked)
     }
 
-    /// Never replaces a later verification.
+    /// Does not replace a later verification with the same identity.
     fn remember(&self, (user, auth): (UserTag, AuthTag), verification: Verification) {
         let (identity, asked) = (verification.identity, verification.asked);
         let known = self.memory.get(&(user, auth));

@@ -83,7 +83,7 @@ impl KeyLocks {
         self.locks[usize::from(index) % self.locks.len()].lock()
     }
 
-    /// Always in the same order, and nobody waits for a lock while holding another.
+    /// Takes all locks, always in the same order. Nobody else holds more than one lock.
     fn lock_all(&self) -> Vec<MutexGuard<'_, ()>> {
         self.locks.iter().map(Mutex::lock).collect()
     }

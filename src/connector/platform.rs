@@ -307,9 +307,10 @@ impl Platform {
         ])
     }
 
-    /// The scope whose quota a call spends: the CRM's own user or account. A credential that the
-    /// CRM has not named yet has a quota of its own, so that a claimed user id cannot spend another
-    /// user's.
+    /// The scope whose quota a call spends: the CRM's own user or account. If the quota is by
+    /// account and the CRM has not named the account, the claimed account is the scope. Otherwise a
+    /// credential whose user is not known yet has a quota of its own, so that a claimed user id
+    /// cannot spend another user's quota.
     #[must_use]
     pub(crate) fn scope(
         &self,

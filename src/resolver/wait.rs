@@ -93,8 +93,8 @@ impl Resolver {
         Ok(all.and_then(Result::ok).unwrap_or(names))
     }
 
-    /// How long to wait for the CRM if a stored answer is good enough. Less than half of the
-    /// caller's time, so that there is time to return the stored one.
+    /// How long to wait for the CRM if a stored answer is good enough. At most half of the caller's
+    /// remaining time, so that there is time to return the stored one.
     pub(super) fn patience(&self, question: &Question) -> Duration {
         let soft = self.config.soft_deadline;
         question.deadline.map_or(soft, |deadline| {
@@ -102,8 +102,9 @@ impl Resolver {
         })
     }
 
-    /// How long this caller waits for details after the contacts were verified: a ringing phone not
-    /// for long, others without a limit of their own.
+    /// How long this caller waits for details after the contacts were verified. A ringing phone
+    /// waits for `lookup.details_timeout`, and for at most half of its remaining time. Other
+    /// callers wait for nine tenths of it.
     fn details_patience(&self, names: &Loaded, question: &Question) -> Duration {
         let timing = names.timing;
         let left = match question.deadline {

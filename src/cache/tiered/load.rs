@@ -112,15 +112,15 @@ impl TieredCache {
     }
 }
 
-/// Returns whether an answer that was stored in Redis makes copies at other replicas obsolete.
-/// `earlier` was stored when the load began. `replaced` is when the answer was loaded that it has
-/// replaced. Without an earlier answer, `otherwise` decides.
 /// The answer that was loaded last; of equal ones the second.
 fn latest(one: Option<Stored>, other: Option<Stored>) -> Option<Stored> {
     let both = one.into_iter().chain(other);
     both.max_by_key(|stored| stored.asked)
 }
 
+/// Returns whether an answer that was stored in Redis makes copies at other replicas obsolete.
+/// `earlier` was stored when the load began. `replaced` is the time at which the answer that it has
+/// replaced was loaded. If there is no earlier answer, `otherwise` decides.
 fn is_replacement(
     entry: &Entry,
     earlier: Option<Entry>,
