@@ -62,7 +62,7 @@ pub struct LinkConfig {
     pub key_prefix: KeyPrefix,
     /// The longest time for one call.
     pub timeout: Duration,
-    /// The content of `redis.key_secret_file`; see [`derive_secret`].
+    /// The secret from `redis.key_secret_file`; see [`derive_secret`].
     pub secret: Option<SharedSecret>,
     /// Certificates (PEM) to trust instead of the system's, for TLS.
     pub ca: Option<CaCertificates>,

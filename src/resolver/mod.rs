@@ -102,9 +102,9 @@ pub(crate) struct Deps {
     pub(crate) cache: TieredCache,
     /// Which credentials are verified, and whose they are.
     pub(crate) admissions: Admissions,
-    /// One load per key among replicas; none without Redis.
+    /// One load per key among replicas. `None` without Redis.
     pub(crate) leases: Option<Leases>,
-    /// What loads belong to.
+    /// The tracker of running loads.
     pub(crate) tasks: TaskTracker,
     /// Where they run, with all calls to CRMs.
     pub(crate) runtime: Handle,

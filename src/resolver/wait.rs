@@ -47,8 +47,8 @@ impl Resolver {
     }
 
     /// The answer that is being loaded behind the one that a watched question has got. `None` if
-    /// there is no such load, nobody else may wait for this CRM, or the load fails or takes longer
-    /// than `lookup.timeout`.
+    /// there is no such load, if no place for another waiting caller is left, or if the load fails
+    /// or takes longer than `lookup.timeout`.
     pub(crate) async fn behind(&self, question: &Question) -> Option<Answer> {
         let mut seat = question.watcher.as_ref()?.take()?;
         let asker = question.asker();
