@@ -150,7 +150,7 @@ impl Leases {
             held: true,
         };
         let acquired = lease.holding.run(&self.scripts.acquire).await;
-        // If no answer arrived, Redis may have granted it as well.
+        // If no answer arrived, the lease may have been granted as well.
         lease.held = matches!(
             acquired,
             Ok(true) | Err(LinkError::Timeout | LinkError::Broken)

@@ -13,10 +13,10 @@ use super::LinkConfig;
 /// The root of all keyed hashes. Replicas with the same Redis share it.
 ///
 /// If `redis.key_secret_file` is set, the secret is derived from the file. Somebody who does not
-/// have the file cannot see which number or user a key in Redis belongs to. Otherwise the secret is
-/// derived from the Redis password and the key prefix: anyone who knows both can find numbers by
-/// trying all of them. If there is no password either, the secret only hides numbers from a casual
-/// look.
+/// have the file cannot see which number or user a key in Redis belongs to. If it is not set, the
+/// secret is derived from the Redis password and the key prefix: anyone who knows both can find
+/// numbers by trying all of them. If there is no password either, the secret only hides numbers
+/// from a casual look.
 #[must_use]
 pub(crate) fn derive_secret(config: &LinkConfig) -> SharedSecret {
     if let Some(secret) = &config.secret {

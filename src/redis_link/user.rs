@@ -85,7 +85,7 @@ pub(crate) fn script(body: &str) -> Script {
 }
 
 /// The name of the key of the user token. It ends in `g` because the token had another name in
-/// earlier releases. Replicas of both releases use the key during an update.
+/// earlier releases. Old and new replicas use the same key during an update.
 #[must_use]
 pub(crate) fn token_key(names: &KeyNames, user: UserTag) -> String {
     names.of_user(user, "g")

@@ -135,8 +135,8 @@ const ROOMS: [Room; 33] = [
     room(9, "main", BEHIND_THE_FRONTS, &[]),
 ];
 
-/// Neighbours that see each other all the same: values are read from messages, and one floor puts
-/// the house together.
+/// Rooms with the same number that may use each other. `domain` reads values from messages of `pb`,
+/// several rooms need `clock`, and the rooms of floor 7 build the daemon together.
 const OPEN_DOORS: [(&[&str], &[&str]); 3] = [
     (&["frames", "redis_link", "urgency"], &["clock"]),
     (&["domain"], &["pb"]),
@@ -146,7 +146,8 @@ const OPEN_DOORS: [(&[&str], &[&str]); 3] = [
     ),
 ];
 
-/// Single names that pass where their room does not: a question to the resolver names its platform.
+/// Single names that a room may use although it may not use the room that defines them: `api` needs
+/// `Platform` for its questions to the resolver.
 const EXCEPTIONS: [(&str, &str); 1] = [("api", "connector::Platform")];
 
 #[test]
