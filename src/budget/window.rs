@@ -110,33 +110,34 @@ impl FreeTimes {
     /// before it. Zero if it has room now. This is the earliest time: running calls may take
     /// longer.
     pub(super) fn room_in(&self, limit: u32, ahead: usize) -> i64 {
-        let wanted = (self.held as usize).saturating_add(ahead).saturating_add(1);
-        let Some(before) = wanted
-            .checked_sub(limit as usize)
-            .and_then(|over| over.checked_sub(1))
-        else {
+        let (held, limit) = (self.held as usize, limit.max(1) as usize);
+        let Some(place) = held.saturating_add(ahead).checked_sub(limit) else {
             return 0;
         };
-        if let Some(free) = self.times.get(before) {
-            return *free;
+        if place < held {
+            return self.known(place);
         }
-        // Those ahead must finish first, one full window after another.
-        let rounds = before.saturating_sub(self.times.len()) / (limit.max(1) as usize) + 1;
-        let rounds = if before < self.held as usize {
-            0
-        } else {
-            i64::try_from(rounds).unwrap_or(i64::MAX)
-        };
-        self.times
-            .last()
-            .copied()
-            .unwrap_or(0)
-            .saturating_add(self.per.saturating_mul(rounds))
+        // The held calls are not enough: the waiter takes a place that somebody ahead has taken
+        // before. Such a place is free one window after it was taken.
+        let windows = (place - held) / limit + 1;
+        let first = place.checked_sub(windows * limit);
+        let taken = first.map_or(0, |place| self.known(place));
+        let windows = i64::try_from(windows).unwrap_or(i64::MAX);
+        taken.saturating_add(self.per.saturating_mul(windows))
+    }
+
+    /// When the held call at this place of the order is free, as far as known.
+    fn known(&self, at: usize) -> i64 {
+        let known = self.times.get(at).or(self.times.last());
+        known.copied().unwrap_or(0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::clock;
 
@@ -181,11 +182,34 @@ mod tests {
             "the last may reply at once"
         );
         assert_eq!(
-            [4, 7, 8].map(|ahead| room(4, ahead)),
-            [2_000, 2_000, 3_000],
-            "whoever is ahead takes a window"
+            [4, 6, 7, 8].map(|ahead| room(4, ahead)),
+            [1_100, 1_300, 2_000, 2_100],
+            "the places of those ahead are free again a window later"
         );
         assert_eq!(room(2, 0), 300, "a limit that fell");
+    }
+
+    proptest! {
+        #[test]
+        fn each_waiter_gets_the_place_that_the_window_has_for_it_if_calls_take_no_time(
+            mut times in vec(0_i64..1_000, 0..12),
+            limit in 1_u32..12,
+            ahead in 0_usize..40,
+        ) {
+            times.sort_unstable();
+            let (held, per) = (u32::try_from(times.len()).unwrap(), 1_000);
+            // When each call is free, the next one last.
+            let mut free: Vec<i64> = times.iter().rev().copied().collect();
+            let mut room = 0;
+            for _ in 0..=ahead {
+                while free.len() >= limit as usize {
+                    room = free.pop().unwrap();
+                }
+                free.insert(0, room + per);
+                free.sort_unstable_by_key(|free| std::cmp::Reverse(*free));
+            }
+            prop_assert_eq!(FreeTimes { held, per, times }.room_in(limit, ahead), room);
+        }
     }
 
     #[test]

@@ -129,8 +129,8 @@ fn made_until(made: &[Option<u64>], moment: u64) -> usize {
     by_then.count()
 }
 
-/// A replay spends a quota as a daemon does. It may make a few call pops that a daemon refuses: the
-/// daemon judges by what the last request has learned, which may be older.
+/// A replay spends a quota as a daemon does. A few refusals differ, because a daemon's timers end up
+/// to a millisecond late, and so does each call after them.
 #[tokio::test(start_paused = true)]
 async fn a_replay_makes_as_many_calls_in_any_time_as_a_daemon() {
     let second = Duration::from_secs(1);
@@ -155,9 +155,6 @@ async fn a_replay_makes_as_many_calls_in_any_time_as_a_daemon() {
             );
         }
         let refused = [&real, &replayed].map(|made| made.iter().filter(|at| at.is_none()).count());
-        assert!(
-            refused[1] <= refused[0] && refused[0] - refused[1] <= 5,
-            "{refused:?}"
-        );
+        assert!(refused[0].abs_diff(refused[1]) <= 2, "{refused:?}");
     }
 }
