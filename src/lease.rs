@@ -142,14 +142,15 @@ impl Leases {
     /// latest load of this replica. A call pop takes it from background work, which costs one
     /// more load.
     pub async fn acquire(&self, question: &QuestionKey, auth: AuthTag, lane: Lane) -> Acquired {
-        // Held from the first moment: a caller that leaves before the answer may have got it.
+        // Counts as held from now on: if the caller leaves before Redis answers, Redis may still
+        // have granted the lease.
         let mut lease = Lease {
             holding: Arc::new(self.holding(question, auth, lane)),
             tasks: self.tasks.clone(),
             held: true,
         };
         let acquired = lease.holding.run(&self.scripts.acquire).await;
-        // So may one whose answer did not arrive.
+        // If no answer arrived, the lease may have been granted as well.
         lease.held = matches!(
             acquired,
             Ok(true) | Err(LinkError::Timeout | LinkError::Broken)

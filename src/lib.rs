@@ -1,6 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
-// Rooms in order: each may use only those above it (tests/it/house.rs).
+// Rooms by floor, the lowest first. A room may use only rooms of lower floors; tests/it/house.rs
+// names the exceptions.
 pub mod pb;
 
 pub mod domain;

@@ -134,7 +134,8 @@ impl Urgency {
         self.called.get().is_some()
     }
 
-    /// Returns once a call of the load has been running for `time`.
+    /// Returns once `time` has passed since the load's first call began, whether or not that call
+    /// has ended.
     pub(crate) async fn on_the_wire_for(&self, time: Duration) {
         loop {
             let changed = self.changed();
@@ -212,8 +213,8 @@ impl Urgency {
     }
 }
 
-/// Returns whether this is a caller, or background work for one, whose next question the answer is
-/// for. Batches wait in their lane as long as needed; callers do not.
+/// Returns whether a caller demands the answer, or background work whose answer a caller will use
+/// next. Batches wait in their lane as long as needed; callers do not.
 fn is_a_callers(lane: Lane, deadline: Option<Instant>) -> bool {
     lane != Lane::Prefetch || deadline.is_some()
 }

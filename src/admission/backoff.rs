@@ -1,4 +1,4 @@
-//! When to ask a CRM again that did not say whose a credential is.
+//! When to ask a CRM again if it did not say whose a credential is.
 
 use std::fmt;
 use std::time::Duration;

@@ -257,7 +257,8 @@ impl Admissions {
             .collect()
     }
 
-    /// A refusal is kept as long as what it refuses: from now on, by the current settings.
+    /// A refusal is remembered as long as a verification is, counted from now with the current
+    /// settings.
     fn keep_refusals(&self, refusals: Vec<(AuthTag, Timestamp)>) {
         for (auth, refused) in refusals {
             self.refuse(auth, refused);
@@ -281,7 +282,7 @@ impl Admissions {
             .is_some_and(|revoked| revoked >= asked)
     }
 
-    /// Never replaces a later verification.
+    /// Does not replace a later verification with the same identity.
     fn remember(&self, (user, auth): (UserTag, AuthTag), verification: Verification) {
         let (identity, asked) = (verification.identity, verification.asked);
         let known = self.memory.get(&(user, auth));

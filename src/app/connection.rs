@@ -251,8 +251,8 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// What was sent and not read must not stay in the system's buffers after the place is given
-    /// back, as long as the peer likes.
+    /// Drops what the peer has not read from the system's buffers. Otherwise they would stay as
+    /// long as the peer likes, although the place is given back.
     fn drop(&mut self) {
         if !self.is_shut {
             self.abort();

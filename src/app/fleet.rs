@@ -234,14 +234,14 @@ fn signals(metrics: &Metrics) -> LinkSignals {
     }
 }
 
-/// Without Redis no other replica needs to know it.
 /// The key of the hashes of numbers in the log. Only a secret file makes it the same everywhere: a
-/// password may be weak, or there is none, and then everybody could hash all numbers.
+/// password may be weak or absent, and then everybody could hash all numbers.
 pub(super) fn log_key(config: &Config) -> anyhow::Result<[u8; 32]> {
     let secret = config.redis.as_ref().and_then(|redis| redis.secret.clone());
     Ok(secret.map_or_else(random_secret, Ok)?.for_log())
 }
 
+/// A secret for this process alone. No other replica needs to know it.
 fn random_secret() -> anyhow::Result<SharedSecret> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)

@@ -26,15 +26,15 @@ const REST: Duration = Duration::from_millis(100);
 
 type Accepted = std::io::Result<Connection>;
 
-/// Connections of one worker. It never ends, even if the accept loop does: otherwise the server
-/// could end first, and would be blamed.
+/// The stream of one worker's connections. It never ends, even if the accept loop does. Otherwise
+/// the server could end first, and its end would be reported as the fault.
 pub(super) type Incoming = Chain<ReceiverStream<Accepted>, Pending<Accepted>>;
 
 /// What accepting connections needs.
 pub(super) struct Gatekeeper {
     pub(super) tls: Option<Tls>,
-    /// Most connections at once. Further ones are closed immediately, or take the place of one
-    /// whose address has more than theirs ([`Crowd`]).
+    /// Most connections at once. Further ones are closed immediately, or take the place of a
+    /// connection whose address has more connections than the new one's ([`Crowd`]).
     pub(super) most: usize,
     /// When a connection is closed, even if calls are in progress.
     pub(super) longest: Duration,

@@ -43,8 +43,8 @@ impl LiveStats {
     }
 }
 
-/// All quotas of a connector as one. Calls of each kind have their own quota, and wait in one of
-/// these lanes.
+/// The quotas of a connector as one row. If searches and other calls have separate quotas, their
+/// waiting calls are added up.
 fn quota(name: &str, budget: &Budget) -> QuotaView {
     let all = budget.quota(None);
     let mut sum = QuotaView {

@@ -78,7 +78,7 @@ struct Daemon {
     /// Cancelled when no new jobs may start.
     stopping: CancellationToken,
     supervisor: Supervisor,
-    /// If a daemon is dropped midway, its parts have not ended too early.
+    /// Stops all parts when the daemon is dropped, so that their end is not reported as a fault.
     stop_with_it: DropGuard,
     tracer: Tracer,
     log: Option<InvalidationLog>,

@@ -92,9 +92,9 @@ impl Opener {
     }
 }
 
-/// Lets the system end a connection whose peer acknowledges nothing for as long as it may leave
-/// replies unread, also after the daemon has closed it. Otherwise its buffers, up to some MiB, would
-/// stay for as long as the peer likes. Connections work without it as well.
+/// Tells the system to end a connection if its peer has acknowledged nothing for `STALLED`, even
+/// after the daemon has closed the connection. Otherwise its buffers (up to some MiB) would stay as
+/// long as the peer likes. If the option cannot be set, the connection still works.
 #[cfg(target_os = "linux")]
 fn limit_unread(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(STALLED));

@@ -74,8 +74,8 @@ impl Reload {
         Ok(replaced)
     }
 
-    /// A new login waits with other settings of its connector: it may be for another CRM than the
-    /// one that is called until the restart. One that was removed is out of use at once.
+    /// If other settings of a connector need a restart, its new login is not used before that
+    /// either: it may be for another CRM. A login that was removed is out of use at once.
     fn set_logins(&self, config: &Config, changes: &Changes) {
         for (name, login) in &self.logins {
             if !changes.holds_login(name) {

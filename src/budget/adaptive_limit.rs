@@ -67,7 +67,8 @@ impl LoweredLimit {
         (self.has_risen, self.rises) = (true, now + self.stays);
     }
 
-    /// A replica that has stopped no longer raises it.
+    /// The change for the other replicas. It does not hold for ever, because a replica that has
+    /// stopped no longer raises the limit.
     fn change_from(&self, before: u32) -> LimitChange {
         LimitChange {
             limit: self.limit,

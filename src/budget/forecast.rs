@@ -10,8 +10,8 @@ use super::window::{FreeTimes, micros};
 use crate::clock::{self, Instant};
 use crate::domain::lane::Lane;
 
-/// When a call without a place on the wire may have one, as far as anybody knows: any call may end
-/// any time. A call with less time left is refused, so that its caller learns of it in time.
+/// The assumed wait for a place on the wire: any call may end at any time. A call with less time
+/// left than this is refused, so that its caller gets the error in time.
 pub(super) const NEXT_PLACE: Duration = Duration::from_millis(30);
 /// How soon such a call asks again.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);

@@ -19,8 +19,8 @@ pub(crate) struct RateHint {
 }
 
 impl RateHint {
-    /// What still holds of the hint this long after the reply. A time that is over no longer
-    /// counts. A refusal still does.
+    /// What still holds of the hint this long after the reply. Times that are over no longer count.
+    /// A refusal still counts, unless its `Retry-After` is over.
     pub(super) fn after(&self, age: Duration) -> Self {
         let left = |time: Option<Duration>| {
             time.map(|time| time.saturating_sub(age))

@@ -58,8 +58,8 @@ impl LimiterSettings {
         }
     }
 
-    /// What Redis needs to count by these settings, if no replica is absent and nothing is expected
-    /// of it.
+    /// What Redis needs to count by these settings, if no replica is absent and no earlier call has
+    /// to be in Redis.
     fn shared_terms(&self, call_timeout: Duration) -> SharedTerms {
         SharedTerms {
             quota: self.quota,
@@ -103,9 +103,8 @@ impl QuotaLimiter {
     }
 
     /// Applies other settings, except the quota's scope, from the next request on. Held calls stay
-    /// held. With `forgets`, if windows become longer, or if calls at once were not limited before,
-    /// the past is unknown. Returns true if
-    /// anything changes.
+    /// held. The past is unknown afterwards if `forgets` is set, if windows become longer, or if
+    /// calls at once were not limited before. Returns true if anything changes.
     pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) -> bool {
         let quota = quota.of(self.quota().scope());
         let new = LimiterSettings::new(quota, self.call_timeout, admitted);

@@ -142,7 +142,8 @@ impl LocalLimiter {
     ) -> SlotReply {
         let governors = self.governors.read();
         let limits = request.totals.among(governors.sharing());
-        // Until the call is counted, because another kind of call may be requested meanwhile.
+        // The lock is held until the call is counted, because a call of another kind may be
+        // requested meanwhile.
         let mut totals = self.totals.lock();
         // governor cannot give anything back. So everything is checked before anything is spent.
         let before = self.forecast(quota, request, &governors, &mut totals);

@@ -5,9 +5,9 @@
 //! prefetched compete for them. This room decides which makes the next call.
 //!
 //! # The way of one call
-//! [`Budget::acquire`] -> the [`gate`] of each scope, with a queue ordered by lane and arrival ->
-//! the [`limiter`], which only the head of the queue asks -> a [`Permit`]. After the reply,
-//! [`Permit::observe_since`] applies what the CRM reported about its limit.
+//! [`Budget::acquire`] -> the [`gate`] of each scope, with its [`queue`] -> the [`limiter`], which
+//! only the head of the queue asks -> a [`Permit`]. After the reply, [`Permit::observe_since`]
+//! applies what the CRM reported about its limit.
 //!
 //! # Words
 //! *Limit*: the most calls of a window. *Window*: the time over which a CRM counts. *Burst*: the
@@ -53,9 +53,9 @@
 //! nothing is spent until those calls have left the window ([`past`]). For longer windows a restart
 //! may spend the quota a second time. What Redis has lost of a day, and what was spent without it,
 //! counts only in the replica that spent it. If places are limited, nothing is spent until the
-//! calls of other replicas must have ended, for up to ten seconds. The log of invalidations shows
-//! the loss of all data. The loss of one scope is noticed by a replica that made calls in it within
-//! the last minute.
+//! calls of other replicas must have ended. If a call may take longer than ten seconds, there is no
+//! such wait. The log of invalidations shows the loss of all data. The loss of one scope is noticed
+//! by a replica that made calls in it within the last minute.
 //!
 //! # Hints
 //! A refusal (429) pauses the scope for as long as the reply says, or for 1 s doubling up to 60 s.

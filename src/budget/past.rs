@@ -7,8 +7,9 @@
 //! A replica that cannot reach Redis spends its share anyway, after a while. So the others do not
 //! use the share of a missing replica.
 //!
-//! If the CRM limits the calls on the wire, nothing is spent either until those of the others have
-//! left it, for up to [`LONGEST_CALL_WAIT`].
+//! If the CRM limits the calls on the wire, nothing is spent either until the calls of other
+//! replicas must have ended. If a call may take longer than [`LONGEST_CALL_WAIT`], there is no such
+//! wait.
 //!
 //! For a window of up to [`LONGEST_WAIT`], nothing is spent until every unknown call has left the
 //! window. For longer windows that would stop all calls for too long: a start may spend their quota
@@ -22,7 +23,8 @@ use super::absent::AbsentReplicas;
 use super::quota::Quota;
 use crate::clock::Instant;
 
-/// The longest time on the wire for which calls wait, if the CRM limits the calls at once.
+/// The longest time limit of a call for which other calls wait, if the CRM limits the calls at
+/// once.
 const LONGEST_CALL_WAIT: Duration = Duration::from_secs(10);
 /// The longest window for which calls wait.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -125,8 +127,8 @@ impl RecentAbsence {
 }
 
 impl Past {
-    /// The past of a quota. If this replica is the only one to call the CRM and has just started,
-    /// it knows the whole past.
+    /// The past of a quota. If nobody has called the CRM before (`is_past_known`), the past is
+    /// known, and nothing waits for unknown calls.
     pub(super) fn new(quota: &Quota, config: &BudgetConfig, is_shared: bool, now: Instant) -> Self {
         let (call_timeout, is_known) = (config.call_timeout, config.is_past_known);
         // The calls of a process leave the wire with it, but other replicas may have some there.

@@ -1,4 +1,5 @@
-//! The waiters at a gate in their order: by lane, then by the age of the load, then by arrival.
+//! The waiters at a gate in their order: by lane, then verified credentials first, then by the age
+//! of the load, then by arrival.
 //!
 //! Only the order: no time, no limiter.
 
@@ -12,9 +13,9 @@ use crate::clock::Instant;
 use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
 
-/// A place in the queue. The most urgent lane comes first. Within a lane, the oldest load comes
-/// first. Otherwise the later calls of a load would wait behind the first calls of all others, and
-/// all loads of a batch would end only at its very end.
+/// A place in the queue. The most urgent lane comes first. Within a lane, verified credentials come
+/// first, and among these the oldest load. Otherwise the later calls of a load would wait behind
+/// the first calls of all others, and all loads of a batch would end only at its very end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QueueKey {
     /// Changes when the waiter is raised.
@@ -73,8 +74,8 @@ pub(super) struct WaitQueue {
 }
 
 impl WaitQueue {
-    /// Adds a waiter behind those of its lane whose load is not younger. The waiter must leave the
-    /// queue again.
+    /// Adds a waiter behind those of its lane and its kind of credential whose load is not younger.
+    /// The waiter must leave the queue again.
     pub(super) fn enter(
         &mut self,
         lane: Lane,

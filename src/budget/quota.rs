@@ -251,8 +251,8 @@ impl Quota {
         .catching_up()
     }
 
-    /// The pace of all lanes that the background lanes must keep to as well: the calls of a ringing
-    /// phone are taken from them.
+    /// The common pace of all lanes, which the background lanes must keep as well: the calls of
+    /// ringing phones reduce what is left for them.
     #[must_use]
     pub(super) fn even_bucket(&self) -> TokenBucket {
         TokenBucket {

@@ -113,7 +113,8 @@ fn window_arguments(
     ]
 }
 
-/// Arguments 14 to 24: the owner of the call, and what Redis must know.
+/// Arguments 14 to 24: the kind of the request, and what Redis must know of past calls and absent
+/// replicas.
 fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra; 3]) -> [i64; 11] {
     let expected = terms.expected.call.as_ref();
     let unknown_for = if request.is_paced {

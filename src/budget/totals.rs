@@ -20,19 +20,19 @@ use super::window::{SlidingWindow, micros};
 use crate::clock::{Instant, SteadyClock};
 use crate::domain::ScopeTag;
 
-/// The calls of this time count as one in a day: all become free with the last. Redis counts in the
-/// same parts.
+/// Calls of a day are counted in parts of this length. All calls of a part become free when its
+/// last one does. Redis counts in the same parts.
 pub(super) const PART_OF_DAY: Duration = Duration::from_secs(15 * 60);
-/// How much later than its turn a call pop may ask for a place and still find the background lanes of all kinds
-/// stopped.
+/// How much later than its turn a call pop may ask for a place and still find the background lanes
+/// of all kinds stopped.
 pub(super) const LATENESS: Duration = Duration::from_millis(100);
-/// How many of the last calls the mean of their time is about.
+/// The mean time of a call is taken over about this many of the last calls.
 const MEAN_OF: u32 = 8;
 
 /// Scopes that are counted, about a kilobyte each.
 const MOST_SCOPES: usize = 100_000;
-/// Calls of a day that a scope may lose if there are more scopes: as many as a credential makes
-/// that the CRM does not accept.
+/// If there are more scopes than that, those with at most this many calls of the day are forgotten.
+/// A credential that the CRM does not accept makes no more calls.
 const FEW_CALLS: u32 = 3;
 
 /// This replica's count, shared by the quotas of all kinds of calls.

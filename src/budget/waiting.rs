@@ -278,7 +278,7 @@ impl Drop for PendingRequest<'_> {
     }
 }
 
-/// Whether a turn that comes in this time is one too late.
+/// Returns whether a turn after `ready_in` comes too late for `deadline`.
 pub(super) fn is_too_late(ready_in: Duration, deadline: Instant, now: Instant) -> bool {
     !ready_in.is_zero() && ready_in >= deadline.saturating_duration_since(now)
 }

@@ -9,7 +9,7 @@
 //!   place in Redis.
 //!
 //! With keys only version 4 is written and read, without keys only version 5. So nobody without the
-//! keys can store an answer that is accepted. Later versions read whatever this one writes
+//! keys can store an answer that is accepted. Later releases read whatever this release writes
 //! (tests/data/store-v4.bin, store-v5.bin). Unknown, damaged, foreign or moved bytes count as no
 //! answer, never as an error.
 

@@ -179,13 +179,14 @@ impl Invalidations {
 }
 
 impl InvalidationNotes {
-    /// The last invalidation of the whole user.
+    /// The last invalidation of this party alone; 0 if there is none.
     fn last_for_party(&self, user: UserTag, party: impl FnOnce() -> PartyHash) -> u64 {
         let of_user = self.users.get(&user);
         let of_party = of_user.and_then(|of_user| of_user.parties.get(&party()));
         of_party.copied().unwrap_or(0)
     }
 
+    /// The last invalidation of the whole user; 0 if there is none.
     fn last_for_user(&self, user: UserTag) -> u64 {
         let of_user = self.users.get(&user);
         let own = of_user.map_or(0, |of_user| of_user.everything);

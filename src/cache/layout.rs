@@ -9,19 +9,19 @@
 //!   clock) and 4 of a length, both big-endian, then so many bytes of [`codec`](super::codec).
 //!
 //! So a look-up reads one value before it knows whose credential it has, and an invalidation
-//! deletes one. Each identity has its own part of a value: one that asks in many formats only
-//! replaces its own answers. Foreign or damaged bytes have no layout, or a layout without the
-//! record. The scripts of [`redis`](super::redis) write values and use the same layout.
+//! deletes one. Each identity has its own part of a value. So a client that asks in many formats
+//! only replaces answers of its own identity. Foreign or damaged bytes have no layout, or a layout
+//! without the record. The scripts of [`redis`](super::redis) write values and use the same layout.
 
 use crate::domain::ContactKey;
 use crate::redis_link::user::UserToken;
 
-/// Records kept per identity. Services that ask about one user may use different formats, but not
-/// any number of them.
+/// Records kept per identity. Services that ask about one user may use different formats, but only
+/// a limited number of them.
 pub(super) const RECORDS: usize = 4;
 
-/// Identities kept. Two agents who share a user id are two. A user whose CRM names nobody gets
-/// another one with each token.
+/// Identities kept. Two agents who share a user id are two. If the CRM names no user, each new
+/// token is a new identity.
 pub(super) const OWNERS: usize = 8;
 
 const TOKEN: usize = 16;

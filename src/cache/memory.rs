@@ -83,7 +83,7 @@ impl KeyLocks {
         self.locks[usize::from(index) % self.locks.len()].lock()
     }
 
-    /// Always in the same order, and nobody waits for a lock while holding another.
+    /// Takes all locks, always in the same order. Nobody else holds more than one lock.
     fn lock_all(&self) -> Vec<MutexGuard<'_, ()>> {
         self.locks.iter().map(Mutex::lock).collect()
     }
@@ -125,7 +125,8 @@ impl ReplacedUsers {
         self.moments.read().clone()
     }
 
-    /// Forgets the moments of which nothing is left.
+    /// Forgets the moments in `swept`, unless they have changed since: no answer that they concern
+    /// is stored any more.
     fn forget(&self, swept: &HashMap<UserTag, ReplacedBefore>) {
         let mut moments = self.moments.write();
         moments.retain(|user, moment| swept.get(user) != Some(moment));
@@ -234,8 +235,8 @@ impl MemoryCache {
         self.entries.get(key).map(|stored| stored.asked)
     }
 
-    /// Drops the answer if it still is the one with this watermark, which is not current any more.
-    /// Otherwise it would keep away a copy that Redis has of it.
+    /// Drops the answer if it still has this watermark, which is out of date. If it stayed, it
+    /// would keep the copy in Redis from being used.
     pub(super) fn drop_invalid(&self, key: &SlotKey, watermark: Watermark) {
         self.drop_if(key, |stored| stored.watermark == watermark);
     }

@@ -217,8 +217,7 @@ impl RedisTier {
         let (user_token, number_token, ttl) = (token(), token(), millis(TOKEN_LIFE));
         let args: [&[u8]; 4] = [&user_token, &number_token, &ttl, suffix.as_bytes()];
         let (bytes, now): (Vec<u8>, u64) = self.link.script(&self.begin, &keys, &args).await?;
-        let layout = Layout::read(&bytes)
-            .ok_or_else(|| LinkError::Failed("an unexpected value".to_owned()))?;
+        let layout = Layout::read(&bytes).ok_or(LinkError::Unexpected)?;
         let (user_token, number_token) = (
             Some(layout.user_token),
             NumberToken(layout.number_token.to_vec()),

@@ -29,9 +29,8 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// are dropped.
 const SINGLE: usize = 8;
 
-/// Users with waiting replacements. The log may be unavailable for a while as others are stored. If
-/// more than this were then published at once, its readers would miss some and forget everything
-/// anyway.
+/// Users with waiting replacements. They collect while the log is unavailable. If more than this
+/// were published at once afterwards, its readers would miss some and forget everything anyway.
 const MOST: usize = 10_000;
 
 /// Waiting replacements. Clones share them.

@@ -278,8 +278,8 @@ impl TieredCache {
         self.memory.ages().set(ages);
     }
 
-    /// Frees the memory of what may not be served any more, for ever: at once if a user's answers
-    /// were invalidated, otherwise from time to time. Readers do not depend on it.
+    /// Frees the memory of answers that may no longer be served. Never returns. Sweeps at once if a
+    /// user's answers were invalidated, otherwise from time to time. Readers do not depend on it.
     pub(crate) async fn sweep(self) {
         loop {
             let _ = clock::timeout(SWEEP, self.sweep_due.notified()).await;

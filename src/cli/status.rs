@@ -67,7 +67,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<ExitCode, Failure> {
     }
     show(String::from_utf8_lossy(&figures).trim_end())?;
     show("\n")?;
-    // The last word: what a load balancer gets to hear.
+    // The exit code is decided by `/readyz`, as a load balancer sees it.
     let (ready, _) = get(&base, "/readyz").await?;
     if ready == StatusCode::OK {
         return Ok(ExitCode::SUCCESS);

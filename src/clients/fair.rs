@@ -1,9 +1,9 @@
 //! Places shared by addresses and their connections, for requests of unknown clients.
 //!
-//! Their number is limited. If one connection holds many places, others still get one. The place
-//! that is taken back for that belongs to the address with the most places, there to the connection
-//! with the most, and is the oldest one of that connection. [`Origin`] defines which connections
-//! count as one address.
+//! Their number is limited. If one connection holds many places, others still get one. If one has
+//! to be taken back, the address with the most places is chosen, then its connection with the most
+//! places, then the oldest place of that connection. [`Origin`] defines which connections count as
+//! one address.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -47,7 +47,7 @@ impl Effective {
     }
 
     /// What `new`, read after `latest`, changes in a daemon that was started with these settings.
-    /// That includes what waited in `latest`, and waits no longer.
+    /// That includes settings that needed a restart in `latest` and no longer do.
     #[must_use]
     pub(crate) fn applied(&self, latest: &Self, new: &Self) -> Vec<String> {
         let now = self.changes(new);

@@ -70,7 +70,7 @@ impl File<Vec<u8>> {
 }
 
 impl<T> File<T> {
-    /// That others than its owner can read it, if they can.
+    /// The warning if others than its owner can read the file.
     fn warning(&self) -> Option<String> {
         let (path, mode) = (&self.path, self.mode & 0o777);
         (mode & 0o077 != 0).then(|| {

@@ -176,7 +176,7 @@ fn config(reader: &mut SettingsReader, in_use: Option<&Tls>) -> Config {
     }
 }
 
-/// The connectors. There must be at least one, and every one that a client may use.
+/// The connectors. There must be at least one. Each platform in a client's list must be among them.
 fn connectors(reader: &mut SettingsReader, grpc: &Grpc) -> Vec<ConnectorConfig> {
     let connectors = reader.sections("connectors", connectors::connector);
     for (n, client) in grpc.clients.iter().enumerate() {

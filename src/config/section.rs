@@ -91,7 +91,7 @@ impl<'a> Section<'a> {
         let faults = self.findings.faults.len();
         let read = read(&mut self);
         if self.misshapen {
-            // Keys are only missing in it because it is missing itself.
+            // The section is not a table. So its missing keys are no faults of their own.
             self.findings.faults.truncate(faults);
             self.missing.clear();
         }

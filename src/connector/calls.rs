@@ -183,7 +183,8 @@ impl Calls<'_> {
     }
 }
 
-/// Entries of the smallest page that a CRM may cut a list at, if nothing is known of its pages.
+/// If nothing is known of a CRM's pages, a list with at least this many entries may have been cut
+/// to one page.
 const SMALL_PAGE: usize = 10;
 
 /// Reads a page, and returns the next one.

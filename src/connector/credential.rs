@@ -264,7 +264,8 @@ impl CredentialPiece {
         Ok(SecretString::from(text.ok_or(NoCredential)?.as_ref()))
     }
 
-    /// Whether it has a text, in which nothing stands for the token.
+    /// Returns whether the piece has a text, and the text does not contain the mark that stands for
+    /// the token.
     fn is_sound(&self, from: CredentialSource<'_>) -> bool {
         let is_token = matches!(self, Self::Fetched);
         self.text(from).is_some_and(|text| {

@@ -153,8 +153,8 @@ impl CrmSession {
         tally
     }
 
-    /// Waits for the quota. A search gives up if another search of the find met a failure that
-    /// would be its own as well.
+    /// Waits for the quota. A search gives up if another search of the same look-up failed for a
+    /// reason that concerns this one too.
     async fn granted(&self, kind: CallKind) -> Result<Granted, LookupError> {
         let granted = self.find.spent.acquire(kind, &self.urgency);
         if kind != CallKind::Search {

@@ -12,10 +12,10 @@ use super::success::{ListForm, ListShape, is_true, next_number, next_text};
 use super::{bounds, example, reply};
 use crate::domain::error::BadReply;
 
-/// [`reply::read`].
+/// Calls [`reply::read`].
 ///
 /// # Errors
-/// As it.
+/// Those of [`reply::read`].
 pub(crate) fn read_reply(
     body: Vec<u8>,
     declared: Option<&'static Encoding>,

@@ -134,7 +134,7 @@ impl<'a> AcceptedRecords<'a> {
     fn served(self) -> Found {
         let (mut items, most) = (self.records.items, self.crm.limits().contacts);
         items.sort_by_key(|judged| judged.record.contact.quality);
-        // Whoever was not asked for is not absent.
+        // If no request was made, absence is not proven.
         let complete = self.records.complete && self.any_asked && items.len() <= most;
         items.truncate(most);
         let parts = |judged: Judged| (judged.record.contact, judged.extensions);

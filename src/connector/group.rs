@@ -82,7 +82,7 @@ impl Groups {
                 let members = leading.close();
                 tokio::select! {
                     result = lead(connector, crm, plan, search, members) => result?,
-                    // Whoever waits for the group searches alone as well.
+                    // The members of the group then search alone as well.
                     () = left_prefetch(&crm.urgency) => GroupResult::Alone,
                 }
             }
@@ -176,7 +176,8 @@ impl<I, R> Default for OpenGroups<I, R> {
 }
 
 impl<I, R> OpenGroups<I, R> {
-    /// Joins the open group, or opens one. Whoever joins takes `weight` of the group's `size`.
+    /// Joins the open group, or opens one. A search that joins takes `weight` of the group's
+    /// `size`.
     fn join(
         &self,
         tag: GroupTag,
@@ -247,7 +248,7 @@ impl<I, R> Leading<'_, I, R> {
 
 impl<I, R> Drop for Leading<'_, I, R> {
     fn drop(&mut self) {
-        // Whoever waits for a leader that is gone asks alone.
+        // Members whose leader is gone search alone.
         if self.is_open {
             drop(self.groups.take(self.tag));
         }

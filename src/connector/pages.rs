@@ -14,12 +14,12 @@ use crate::domain::json::text;
 /// How a list continues.
 #[derive(Debug, Clone)]
 pub(super) enum Pager {
-    /// A link to the next page in the reply, absent on the last one.
+    /// The reply has a link to the next page. The last page does not have it.
     Link { at: Path },
     /// The `Link` header with `rel="next"` (RFC 8288).
     LinkHeader,
-    /// A text, or else a number, for a parameter, absent on the last page. The list also ends if
-    /// the flag `more` is configured and false.
+    /// The reply has a text or a number that the next request sends as a parameter. The last page
+    /// does not have it. The list also ends if the flag `more` is configured and false.
     Cursor {
         at: Path,
         is_number: bool,

@@ -71,8 +71,8 @@ impl Platform {
         is_bound.then(|| self.shared_login.copied()).flatten()
     }
 
-    /// Whether a request needs no credential of its own. What else it sends may be guessed, such
-    /// as a person's address beside a key of the settings.
+    /// Returns whether requests need no credential of the caller. What they contain besides a key
+    /// from the settings can be guessed, such as a user's e-mail address.
     #[must_use]
     pub(crate) fn has_own_credential(&self) -> bool {
         !self.profile().reads_auth_header()
@@ -159,8 +159,8 @@ impl Platform {
         }
     }
 
-    /// The address of the settings or of the connector, and the host that the user names if calls
-    /// go to it or say it.
+    /// The address of the settings or of the connector. The second value is the user's host if
+    /// calls go to it or contain it, otherwise it is empty.
     fn base_and_host<'a>(&'a self, user: &'a User) -> (Cow<'a, str>, &'a str) {
         let named = user.host.as_ref().map_or("", Host::as_str);
         match (&self.config.base_url, &self.profile().base) {
@@ -213,8 +213,8 @@ impl Platform {
         self.config.identity
     }
 
-    /// Contacts of one answer whose details are loaded at once. A burst has room for their calls,
-    /// for the background lanes' share, and for the next ringing phone.
+    /// How many contacts of one answer get their details at once. It is a quarter of a burst, so
+    /// that the rest is left for the background lanes and the next ringing phone.
     #[must_use]
     pub(crate) fn urgent_contacts(&self) -> usize {
         (self.client.burst(CallKind::Other).get() as usize / 4).max(1)
@@ -307,9 +307,10 @@ impl Platform {
         ])
     }
 
-    /// The scope whose quota a call spends: the CRM's own user or account. A credential that the
-    /// CRM has not named yet has a quota of its own, so that a claimed user id cannot spend another
-    /// user's.
+    /// The scope whose quota a call spends: the CRM's own user or account. If the quota is by
+    /// account and the CRM has not named the account, the claimed account is the scope. Otherwise a
+    /// credential whose user is not known yet has a quota of its own, so that a claimed user id
+    /// cannot spend another user's quota.
     #[must_use]
     pub(crate) fn scope(
         &self,
@@ -334,7 +335,7 @@ impl Platform {
     }
 }
 
-/// What a search cannot be made without must say something.
+/// Checks that every field without which no search can be made has a value.
 fn check_has<'v>(
     names: &[String],
     value: impl Fn(&str) -> Option<&'v Value>,

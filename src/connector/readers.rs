@@ -74,7 +74,7 @@ impl Readers {
         }
         let turn = self.turn(whose).await;
         let reading = spawn_blocking(move || {
-            // Held until the thread is done, whoever still waits for it.
+            // Held until the thread is done, even if nobody waits for it any more.
             let _turn = turn;
             reply::read(body, declared, limit)
         });

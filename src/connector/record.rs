@@ -70,7 +70,7 @@ impl<T> List<T> {
         }
     }
 
-    /// A list that nobody was asked for.
+    /// An empty list for which no request was made.
     pub(super) fn unasked() -> Self {
         Self {
             unasked: true,

@@ -149,7 +149,7 @@ impl ReplyRule {
     }
 }
 
-/// Codes that mean a limit in any CRM's reply, whatever its status.
+/// Codes that mean a limit, in a reply of any CRM with status 200, 400, 403 or 503.
 static LIMITS: [Cow<'static, str>; 20] = [
     Cow::Borrowed("REQUEST_LIMIT_EXCEEDED"), // Salesforce, by 403
     Cow::Borrowed("SSS_REQUEST_LIMIT_EXCEEDED"), // NetSuite, by 400

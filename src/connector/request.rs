@@ -262,8 +262,8 @@ impl Request {
         Some(())
     }
 
-    /// The same request with this header. The credential's headers and those of the body are added
-    /// later and replace it.
+    /// The same request with this header. The credential's headers are added later and replace it.
+    /// The body's `Content-Type` does not replace it.
     #[must_use]
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);

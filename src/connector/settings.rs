@@ -16,7 +16,8 @@ pub struct ConnectorConfig {
     pub name: String,
     /// How the CRM is searched.
     pub(crate) connector: Arc<dyn Connector>,
-    /// The CRM's address. Without it, `https://{user.hostname}` is called.
+    /// The CRM's address. If it is not set, the connector's own address is called, or the user's
+    /// host if the connector has none.
     pub(crate) base_url: Option<Url>,
     /// Allowed values of `User.hostname`.
     pub allowed_hosts: Vec<HostPattern>,

@@ -17,7 +17,7 @@ pub(super) const SHAPE: LookupError = LookupError::CrmBadReply(BadReply::Shape);
 /// The form of a successful reply with a list.
 #[derive(Debug, Clone)]
 pub(super) struct ListForm {
-    /// Where the list is. After `[]`, what of each entry is meant.
+    /// The path of the list. The part after `[]` selects a member of each entry.
     pub(super) list: Path,
     pub(super) shape: ListShape,
 }
@@ -100,8 +100,8 @@ impl ListForm {
     }
 }
 
-/// What of each entry is meant, without nulls. `None` if no entry has such a member, not even an
-/// empty one: then the entries are others than expected.
+/// The selected member of each entry, without nulls. `None` if no entry has that member, not even
+/// an empty one: the entries then have an unexpected form.
 fn within(items: &[Value], below: &Path) -> Option<Vec<Value>> {
     let of_item = |item| below.all(item, &NoNames).into_iter().cloned();
     let found: Vec<Value> = items.iter().flat_map(of_item).collect();
@@ -198,7 +198,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The value at a path whose way is there.
+/// The value at a path. An error if something on the way to it is missing.
 fn there<'v>(reply: &'v Value, path: &Path) -> Result<Option<&'v Value>, LookupError> {
     path.strict(reply).map_err(|NotThere| SHAPE)
 }

@@ -87,7 +87,8 @@ struct TokenReply {
 }
 
 impl TokenSource {
-    /// The token of this request. With the address of a simulator, its path is asked for there.
+    /// The token of this request. If `base_url` is set, the request goes to its host, with the path
+    /// of the token's URL.
     pub(super) fn new(mut request: TokenRequest, base_url: Option<&Url>) -> Self {
         if let Some(base) = base_url {
             let mut url = base.clone();

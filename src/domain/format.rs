@@ -95,8 +95,8 @@ pub struct Variant {
     pub text: String,
     /// The number, or the subscriber's other form of it.
     pub number: E164,
-    /// The position of its spelling: that of the list, then those of the user's formats, and last
-    /// the other form's.
+    /// The position of its spelling: first the connector's spellings, then the user's formats, last
+    /// the other form of the number.
     pub(crate) rule: usize,
 }
 

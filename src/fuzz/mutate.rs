@@ -105,7 +105,8 @@ fn token(data: &[u8], rng: &mut Rng) -> Vec<u8> {
     [&data[..at], inserted, &data[at..]].concat()
 }
 
-/// A part of it as often as there is room: whoever takes quadratic time takes long.
+/// Repeats a part of the input as often as there is room. Code that takes quadratic time is slow
+/// with it.
 fn repeated(data: &[u8], most: usize, rng: &mut Rng) -> Vec<u8> {
     let at = position(data, rng);
     let part = part(data, rng);
@@ -244,7 +245,7 @@ fn fields(data: &[u8], rng: &mut Rng) -> Vec<u8> {
     [head, &fields.concat()].concat()
 }
 
-/// The fields of a message, up to what is none.
+/// The fields of a message, up to the first bytes that are not a field.
 fn fields_of(mut message: &[u8]) -> Vec<Vec<u8>> {
     let mut fields = Vec::new();
     while let Some((&key, mut rest)) = message.split_first() {
@@ -267,7 +268,7 @@ fn fields_of(mut message: &[u8]) -> Vec<Vec<u8>> {
     fields
 }
 
-/// A field with other content of a length that is told right.
+/// A field with other content, whose length prefix is correct.
 fn within(field: &[u8], rng: &mut Rng) -> Vec<u8> {
     let mut content = &field[1..];
     if field[0] & 7 != 2 || decode_varint(&mut content).is_err() {

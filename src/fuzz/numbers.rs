@@ -114,7 +114,7 @@ pub fn phone_field(data: &[u8]) {
     }
 }
 
-/// Whoever certainly has the number has its last digits, in this order.
+/// A field that certainly matches the number contains its last digits in order.
 fn has_last_digits(field: &str, number: E164) {
     let is_plain = |c: char| c.is_ascii() && !c.is_ascii_alphabetic() && c != '&';
     if field.chars().all(is_plain) {
@@ -159,7 +159,7 @@ pub fn formats(data: &[u8]) {
     variants_are_sound(&Variants::new(&number, &SPELLINGS, &formats), most);
 }
 
-/// Nothing of the pattern but its places changes, and these have the digits in order.
+/// Only the placeholders of the pattern change. They become the digits in order.
 fn is_spelled(spelled: &str, format: &NumberFormat, national: &str) {
     let mut digits = national.chars();
     let expected = format.pattern().chars().map(|c| match c {

@@ -31,7 +31,8 @@ pub fn settings(data: &[u8]) {
     }
 }
 
-/// The effective settings are settings, and no others, unless a secret is masked in them.
+/// If the effective settings are read as a settings file, they are the same again, unless they
+/// contain a masked secret.
 fn are_the_same_again(read: &config::Effective) {
     if read.toml.contains("***") {
         return;

@@ -38,8 +38,8 @@ pub fn redis_value(data: &[u8]) {
     }
 }
 
-/// Bytes without a seal: whoever can write to Redis can make them. They are an answer at their
-/// place only, and sending it harms nobody.
+/// Bytes without a seal: anyone who can write to Redis can make them. They are an answer only for
+/// the key at which they are stored, and sending that answer does no harm.
 fn is_answer_or_absent(bytes: &[u8]) {
     let codec = EntryCodec::default();
     let Some(entry) = codec.decode(&place(1), bytes) else {
@@ -56,7 +56,7 @@ fn is_answer_or_absent(bytes: &[u8]) {
     }
 }
 
-/// Nobody without the key can make sealed bytes, whatever the others say.
+/// Without the key nobody can make sealed bytes, so anything else is no answer.
 fn is_sealed_or_absent(bytes: &[u8]) {
     let Ok(keys) = KeyRing::parse(KEYS) else {
         unreachable!("these are keys");

@@ -52,8 +52,8 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for 
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match &mut self.get_mut().0 {
-            // After a panic. The connection also carries other calls, and nothing of this call is
-            // used again.
+            // A panic ends this call alone: the connection also carries other calls. Nothing of
+            // this call is used again.
             AdmitDecision::Admitted { call, .. } => {
                 catch_unwind(AssertUnwindSafe(|| Pin::new(call).poll(cx)))
                     .unwrap_or_else(|_| Poll::Ready(Ok(broke_off())))

@@ -19,7 +19,7 @@ pub(super) enum Refusal {
     UnknownPath,
     /// The service has no such method.
     UnknownMethod,
-    /// The path has others of these HTTP methods.
+    /// The path supports only these HTTP methods.
     Verb(&'static str),
     /// The body has another type than one of these.
     MediaType(&'static str),

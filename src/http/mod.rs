@@ -86,8 +86,8 @@ impl HttpFront {
         let request = request.map(|body| body.map_err(|_| Broken).boxed_unsync());
         let is_head = request.method() == Verb::HEAD;
         let answered = AssertUnwindSafe(self.route(request)).catch_unwind().await;
-        // After a panic: the connection also carries other calls, and nothing of this call is used
-        // again.
+        // A panic ends this call alone: the connection also carries other calls. Nothing of this
+        // call is used again.
         let answer = answered.unwrap_or_else(|_| error::unary(&ApiError::internal()));
         // A body here would break the stream of HTTP/2.
         if is_head {

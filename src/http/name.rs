@@ -1,7 +1,7 @@
 //! `GET /v1/name`: the name of a caller as text, for telephone systems.
 //!
 //! Such systems show the body of any answer to the person whose phone rings. So only a name is ever
-//! a body: whoever is not found has an empty answer, and so has a failure. Headers say why.
+//! a body. If nobody is found, or the look-up fails, the body is empty, and headers say why.
 
 use bytes::Bytes;
 use http::request::Parts;

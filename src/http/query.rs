@@ -47,7 +47,8 @@ impl Query {
     }
 }
 
-/// The number with its `+` encoded, in front of which no form has a space.
+/// The number with the `+` at its beginning encoded. A query would turn it into a space, but no
+/// spelling of a number begins with one.
 fn plus_kept(number: &str) -> String {
     let begins = |before: &str| {
         let before = before.to_ascii_lowercase();

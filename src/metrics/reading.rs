@@ -40,8 +40,8 @@ impl HistogramBuckets {
     }
 
     /// The quantile `q` in seconds, interpolated within its bucket as in PromQL's
-    /// `histogram_quantile`. It is the highest bound if it lies beyond it. `None` if there are no
-    /// observations.
+    /// `histogram_quantile`. If the quantile lies beyond the highest bound, that bound is returned.
+    /// `None` if there are no observations.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,

@@ -23,8 +23,8 @@ pub(crate) struct LiveView {
     pub(crate) memory_ceiling: u64,
 }
 
-/// One connector's quota, and the calls that wait for it. Two fields keep the names that programs read
-/// them by.
+/// One connector's quota, and the calls that wait for it. In JSON, `paused` and `background_paused`
+/// keep their earlier names (`resting`, `background_resting`), because programs read them.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct QuotaView {
     /// The connector's name.

@@ -29,7 +29,7 @@ pub(super) struct Load {
     /// Searches that come one after the other, and details that come together after them.
     pub(super) searches: u32,
     pub(super) details: u32,
-    /// Whether the last search has been asked for, and its details are now.
+    /// Whether the searches have ended. The details have been requested then.
     pub(super) is_searched: bool,
     /// Calls without an end.
     pub(super) open: u32,
@@ -61,8 +61,8 @@ pub(super) struct LoggedLookup {
 pub(super) enum Purpose {
     /// A caller without an answer.
     Caller,
-    /// A caller who gets the stored "nobody" from there unless the load ends by then, in
-    /// microseconds.
+    /// A caller who gets the stored "nobody" of `source` unless the load ends before `until` (in
+    /// microseconds).
     News { until: u64, source: Source },
     /// Nobody: the answer was served, and is refreshed.
     Refresh,

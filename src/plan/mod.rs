@@ -5,9 +5,9 @@
 //! count, pace and queue the turns of calls. Missing is what a log cannot tell: failures of the CRM
 //! and of Redis, pauses after refusals, invalidations, prefetch, and changes of a contact.
 //!
-//! Events come in the order of their time, and nothing sleeps. Memory holds the log (16 bytes a
-//! call, 8 a question), and for each replica and Redis about 120 bytes for each answer that they
-//! hold.
+//! Events come in the order of their time, and nothing sleeps. Memory holds the log (16 bytes for
+//! each call, 4 for each question), and for each replica and Redis about 120 bytes for each answer
+//! that they hold.
 
 mod crm;
 mod figures;

@@ -219,8 +219,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Searches the CRM, or joins who does. A fresh answer that another replica has stored meanwhile
-    /// is good enough unless it is asked for `anew`.
+    /// Searches the CRM, or joins a load that already does. A fresh answer that another replica has
+    /// stored meanwhile is good enough unless it is asked for `anew`.
     fn search(&mut self, waiter: Waiter, (lane, deadline): (Lane, Option<u64>), anew: bool) {
         let lookup = waiter.call;
         let group = if self.terms.has_redis {
@@ -253,7 +253,7 @@ impl<'a> Replay<'a> {
         self.begin(key, waiter, (lane, deadline), (searches, details));
     }
 
-    /// Asks the CRM whose a credential is, or joins who does.
+    /// Asks the CRM whose a credential is, or joins a load that already does.
     fn who(&mut self, waiter: Waiter, lane: Lane) {
         let (replica, user) = (waiter.replica, waiter.call.user);
         let key = LoadKey::WhoAmI { replica, user };

@@ -2,7 +2,8 @@
 //!
 //! Sets `contactd_redis_up`. It is 1 only if there is a connection, Redis refuses nothing on it
 //! except for single keys, and the log of invalidations can be read. A refusal is counted each
-//! time, and logged once per code and connection. Knows nothing of connections.
+//! time. Its code is logged once, and again only after a connection has lasted five seconds. Knows
+//! nothing of connections.
 
 use std::collections::HashSet;
 use std::fmt;

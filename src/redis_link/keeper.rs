@@ -1,9 +1,9 @@
 //! Connects and reconnects to Redis.
 //!
 //! Makes one attempt at a time: immediately after a break, then at growing intervals, also if
-//! connections are made and break again. It continues as long as it runs. A connection that refuses
-//! something is used until there is a better one. No password is logged. Knows nothing of the
-//! calls.
+//! connections are made and break again. The keeper tries again until the daemon ends. A connection
+//! that refuses something is used until there is a better one. No password is logged. Knows nothing
+//! of the calls.
 
 use std::fmt;
 use std::pin::pin;
@@ -157,8 +157,8 @@ impl Keeper {
             .send_replace(ConnectionStatus::Up(Arc::clone(live)));
     }
 
-    /// A connection is gone, or refuses something. If it lived long, it is logged again and does
-    /// not count as unsettled.
+    /// A connection is gone, or refuses something. If it lived long, it does not count as
+    /// unsettled, and the next fault is logged again.
     fn settle(&mut self, lived: Stopwatch) {
         if lived.elapsed() >= SETTLED {
             (self.unsettled, self.logged, self.passed) = (0, None, None);

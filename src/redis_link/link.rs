@@ -264,7 +264,7 @@ impl Link {
                 ErrorKind::UnexpectedReturnType | ErrorKind::Parse
             ) =>
             {
-                LinkError::Failed("an unexpected reply".to_owned())
+                LinkError::Unexpected
             }
             Some(ErrorClass::NotReady) | None => {
                 live.leaves_unanswered();

@@ -62,7 +62,7 @@ pub struct LinkConfig {
     pub key_prefix: KeyPrefix,
     /// The longest time for one call.
     pub timeout: Duration,
-    /// The content of `redis.key_secret_file`; see [`derive_secret`].
+    /// The secret from `redis.key_secret_file`; see [`derive_secret`].
     pub secret: Option<SharedSecret>,
     /// Certificates (PEM) to trust instead of the system's, for TLS.
     pub ca: Option<CaCertificates>,
@@ -84,6 +84,9 @@ pub enum LinkError {
     /// `READONLY`, `OOM`, `NOPERM`, `unknown command`), never its text.
     #[error("Redis refused: {0}")]
     Failed(String),
+    /// Redis sent a reply or a value of another form than expected; the connection is fine.
+    #[error("Redis sent an unexpected reply")]
+    Unexpected,
 }
 
 impl LinkError {
@@ -92,17 +95,18 @@ impl LinkError {
     pub(crate) fn is_silence(&self) -> bool {
         match self {
             Self::Down | Self::Timeout | Self::Broken => true,
-            Self::Failed(_) => false,
+            Self::Failed(_) | Self::Unexpected => false,
         }
     }
 
-    /// The code of a refusal that is about a key, such as one of another type, and not about the
-    /// server or its user.
+    /// What is wrong with a key: the code of a refusal that is about it, such as one of another
+    /// type, or an unexpected reply. `None` if the server or its user has the fault.
     #[must_use]
     pub(crate) fn about_a_key(&self) -> Option<&str> {
         match self {
-            Self::Failed(code) if !refusal::is_general(code) => Some(code),
-            _ => None,
+            Self::Failed(code) => (!refusal::is_general(code)).then_some(code),
+            Self::Unexpected => Some("an unexpected reply"),
+            Self::Down | Self::Timeout | Self::Broken => None,
         }
     }
 }

@@ -61,7 +61,8 @@ impl Reads {
         }
     }
 
-    /// The value of a key. A key of another type has none, or is an error.
+    /// The value of a key. If the key has another type, the result is `None` or an error, depending
+    /// on the command that reads it.
     ///
     /// # Errors
     /// [`LinkError`], within the link's timeout.

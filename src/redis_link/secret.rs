@@ -12,10 +12,11 @@ use super::LinkConfig;
 
 /// The root of all keyed hashes. Replicas with the same Redis share it.
 ///
-/// With `redis.key_secret_file` it is the file's content, and without the file nobody can see from
-/// the keys in Redis which number or user they belong to. Without the file setting it is derived
-/// from the Redis password and the key prefix: anyone who knows both can find numbers by trying all
-/// of them. Without a password, it only hides numbers from a casual look.
+/// If `redis.key_secret_file` is set, the secret is derived from the file. Somebody who does not
+/// have the file cannot see which number or user a key in Redis belongs to. If it is not set, the
+/// secret is derived from the Redis password and the key prefix: anyone who knows both can find
+/// numbers by trying all of them. If there is no password either, the secret only hides numbers
+/// from a casual look.
 #[must_use]
 pub(crate) fn derive_secret(config: &LinkConfig) -> SharedSecret {
     if let Some(secret) = &config.secret {

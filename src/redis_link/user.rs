@@ -84,8 +84,8 @@ pub(crate) fn script(body: &str) -> Script {
     Script::new(&format!("{PRELUDE}{body}"))
 }
 
-/// The name of the key of the user token. It ends in `g` for the word that the token had before:
-/// replicas of both versions use it during an update.
+/// The name of the key of the user token. It ends in `g` because the token had another name in
+/// earlier releases. Old and new replicas use the same key during an update.
 #[must_use]
 pub(crate) fn token_key(names: &KeyNames, user: UserTag) -> String {
     names.of_user(user, "g")

@@ -124,8 +124,8 @@ impl<'a> Answering<'a> {
         self.load.request.trigger == Trigger::ManualRefresh
     }
 
-    /// How long after verification the answer is stored without the missing details. Background
-    /// work has no such limit.
+    /// How long to wait for details after the contacts were verified. After that the answer is
+    /// stored without the missing ones. Background work has no such limit.
     fn patience(&self) -> Option<Duration> {
         let config = &self.load.resolver.config;
         if self.load.urgency.lane() != Lane::CallPop {
@@ -172,8 +172,9 @@ impl<'a> Answering<'a> {
             &self.load.resolver.deps,
             self.load.request.key.of(&identity),
         );
-        // If the stored answer is still fresh, loading it again proves nothing new: the CRM may
-        // index a new contact any moment.
+        // If the stored answer is still fresh, it does not count as an earlier absence. Two replies
+        // within a short time prove no more than one: the CRM may index a new contact at any
+        // moment.
         let stored = deps.cache.in_memory(&key);
         let before = stored.filter(|stored| stored.freshness != Freshness::Fresh);
         let entry = self.entry(found, before.as_ref().map(|stored| &stored.entry));

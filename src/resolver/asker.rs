@@ -138,8 +138,8 @@ impl Asker {
         self.platform.search_quota(scopes, lane).await
     }
 
-    /// The identity of the credential if the CRM names `said`: that one, unless the settings leave
-    /// the identity to the caller.
+    /// The identity of a credential for which the CRM has named `said`: it is `said`, unless the
+    /// settings leave the identity to the caller.
     pub(super) fn identity_said(&self, said: Identity) -> Identity {
         match self.platform.identity() {
             IdentitySource::Crm => said,

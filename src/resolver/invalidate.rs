@@ -11,7 +11,8 @@ use crate::connector::Platform;
 use crate::domain::{Party, UserTag};
 use crate::redis_link::LinkError;
 
-/// The longest wait for a Redis that is silent. A silence that lasts ends it earlier.
+/// The longest wait for a Redis that does not answer. The wait ends earlier once Redis counts as
+/// down.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What to invalidate.
@@ -25,7 +26,7 @@ pub(crate) enum InvalidationScope {
 
 impl Resolver {
     /// Invalidates on all replicas within a second. A load that began earlier never fills any tier
-    /// afterwards. Waits for a Redis that is silent for a moment, but not after the `deadline`.
+    /// afterwards. If Redis does not answer, waits a moment for it, but not after the `deadline`.
     ///
     /// # Errors
     /// If Redis cannot be reached. This process has invalidated the answers then; other replicas

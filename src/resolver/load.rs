@@ -183,7 +183,7 @@ impl Load {
     }
 }
 
-/// The metrics' label.
+/// The attribute `outcome` of the span.
 fn outcome(result: &LoadResult<Loaded>) -> String {
     match result {
         Ok(loaded) if loaded.entry.count() > 0 => "found".to_owned(),

@@ -78,7 +78,8 @@ pub(crate) struct ResolverConfig {
     /// Time for one load, including all its CRM calls.
     pub timeout: Duration,
     /// How long a manual refresh waits for the CRM before the stored answer is served instead,
-    /// labelled stale. A call to the CRM without a reply for this long also counts as out of reach.
+    /// labelled stale. If there is no result this long after the first call to the CRM, the CRM
+    /// also counts as out of reach.
     pub(crate) soft_deadline: Duration,
     /// How long a ringing phone waits for the details of contacts that are already found.
     pub(crate) details_timeout: Duration,
@@ -101,9 +102,9 @@ pub(crate) struct Deps {
     pub(crate) cache: TieredCache,
     /// Which credentials are verified, and whose they are.
     pub(crate) admissions: Admissions,
-    /// One load per key among replicas; none without Redis.
+    /// One load per key among replicas. `None` without Redis.
     pub(crate) leases: Option<Leases>,
-    /// What loads belong to.
+    /// The tracker of running loads.
     pub(crate) tasks: TaskTracker,
     /// Where they run, with all calls to CRMs.
     pub(crate) runtime: Handle,

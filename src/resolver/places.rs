@@ -36,7 +36,7 @@ impl Places {
 }
 
 impl Resolver {
-    /// A place for a caller that waits for the CRM. (A batch takes one place when it begins.)
+    /// A place for a caller that waits for the CRM. Batches have places of their own (`jobs`).
     pub(super) fn wait_place(
         &self,
         asker: &Asker,

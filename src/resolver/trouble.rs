@@ -51,7 +51,8 @@ struct Spell {
     since: Instant,
     /// After this it has lasted too long.
     until: Instant,
-    /// The delay before the next try, counted from the last one. For limits the quota knows it.
+    /// The delay between the last try and the next one. Zero if the trouble is a limit: the quota
+    /// decides then when the next call is made.
     backoff: Duration,
 }
 

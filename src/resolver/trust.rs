@@ -101,8 +101,8 @@ impl Resolver {
         self.deps.cache.lookup(question.key(), &key).await
     }
 
-    /// As [`Self::stored_by_now`], labelled stale, under a credential whose trust could not be
-    /// renewed. `None` if the credential has been refused meanwhile.
+    /// What is stored now, labelled stale, under a credential whose trust could not be renewed. If
+    /// nothing is stored any more, or the credential was refused meanwhile, the answer is loaded.
     async fn stale_by_now(
         &self,
         question: &Question,
@@ -119,8 +119,8 @@ impl Resolver {
         }
     }
 
-    /// The `result` of calling the CRM, or `None` if the CRM was called and cannot be reached, or
-    /// has not replied within `lookup.soft_deadline`.
+    /// The `result` of calling the CRM. `None` if the CRM was called and cannot be reached, or if
+    /// there is no result within `lookup.soft_deadline` of the first call.
     async fn unless_out_of_reach<T>(
         &self,
         urgency: &Urgency,

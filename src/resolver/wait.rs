@@ -47,8 +47,8 @@ impl Resolver {
     }
 
     /// The answer that is being loaded behind the one that a watched question has got. `None` if
-    /// there is no such load, nobody else may wait for this CRM, or the load fails or takes longer
-    /// than `lookup.timeout`.
+    /// there is no such load, if no place for another waiting caller is left, or if the load fails
+    /// or takes longer than `lookup.timeout`.
     pub(crate) async fn behind(&self, question: &Question) -> Option<Answer> {
         let mut seat = question.watcher.as_ref()?.take()?;
         let asker = question.asker();
@@ -93,8 +93,8 @@ impl Resolver {
         Ok(all.and_then(Result::ok).unwrap_or(names))
     }
 
-    /// How long to wait for the CRM if a stored answer is good enough. Less than half of the
-    /// caller's time, so that there is time to return the stored one.
+    /// How long to wait for the CRM if a stored answer is good enough. At most half of the caller's
+    /// remaining time, so that there is time to return the stored one.
     pub(super) fn patience(&self, question: &Question) -> Duration {
         let soft = self.config.soft_deadline;
         question.deadline.map_or(soft, |deadline| {
@@ -102,8 +102,9 @@ impl Resolver {
         })
     }
 
-    /// How long this caller waits for details after the contacts were verified: a ringing phone not
-    /// for long, others without a limit of their own.
+    /// How long this caller waits for details after the contacts were verified. A ringing phone
+    /// waits for `lookup.details_timeout`, and for at most half of its remaining time. Other
+    /// callers wait for nine tenths of it.
     fn details_patience(&self, names: &Loaded, question: &Question) -> Duration {
         let timing = names.timing;
         let left = match question.deadline {

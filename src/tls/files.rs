@@ -144,8 +144,8 @@ impl<'a> Certificates<'a> {
         })
     }
 
-    /// Every certificate counts, even one that a verifier does not need: some clients fail on it,
-    /// and nobody else can find out which.
+    /// Checks every certificate of the file, even one that a verifier does not need: some clients
+    /// fail on it, and only this check can name it.
     fn check(&self, wall: Timestamp) -> Result<(), Error> {
         let count = self.validities.len();
         for (n, validity) in self.validities.iter().enumerate() {

@@ -28,7 +28,7 @@ pub(crate) struct Watch {
     clock: Arc<dyn Clock>,
     /// `contactd_tls_certificate_expires_seconds`
     expires: Gauge,
-    /// The fault at the last check, and at how many checks before.
+    /// The fault of the last check, and how many checks in a row have had it.
     doubt: Option<(Error, u32)>,
     /// By the setting that names the file.
     reminders: BTreeMap<&'static str, Reminder>,

@@ -42,7 +42,8 @@ impl ExpectedLookUp {
 
     pub(super) fn compare(&self, came: &LookUp) -> Differences {
         let mut differences = Differences::default();
-        // A failure that is for all ends calls that have not begun, so those are the most.
+        // A failure that concerns all searches stops those that have not begun, so there may be
+        // fewer calls than expected.
         let is_cut_short = came.found.as_ref().is_err_and(is_for_all);
         let is_fewer = is_cut_short && self.calls > Some(came.calls);
         if let Some(calls) = self.calls.filter(|_| !is_fewer) {

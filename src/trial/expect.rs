@@ -101,7 +101,7 @@ impl Expectations {
     /// Who asks.
     ///
     /// # Errors
-    /// If the region or a format is none.
+    /// If the region or a format is not valid.
     pub(super) fn caller(&self) -> Result<Caller, String> {
         let region = self.region.as_deref().map(region).transpose()?;
         let formats = self.formats.iter().map(|text| format_of(text));

@@ -1,4 +1,4 @@
-//! The last pass over a recording: nothing is written where something of the user's still stands.
+//! The last pass over a recording: if it still contains a value of the user, nothing is written.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

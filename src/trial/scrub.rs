@@ -133,7 +133,8 @@ impl Scrubber {
         }
     }
 
-    /// An id of a few digits tells nothing, and may stand in requests for something else.
+    /// An id of a few digits is kept. It identifies nobody, and the same digits may occur in
+    /// requests with another meaning.
     fn id(&mut self, text: &str) -> String {
         if text.len() < TELLING {
             return text.to_owned();
@@ -212,7 +213,7 @@ fn invented_american(n: usize) -> String {
     format!("{}55501{:02}", 202 + n / 100, n % 100)
 }
 
-/// The first half of a number says where it is, and has to stay a valid number.
+/// Keeps the first half, which says where the number is. The result has to be a valid number.
 fn invented(n: usize, national: &str) -> String {
     let kept = national.len().div_ceil(2);
     let digits = national.len() - kept;

@@ -235,7 +235,8 @@ impl Point {
         }
     }
 
-    /// A group of numbers waits for more of them, which is not worth it for a few.
+    /// A search for many numbers waits until it has enough of them. If each user has only a few,
+    /// that wait is not worth it.
     fn platform(self) -> &'static str {
         if self.entries / self.users < 100 {
             "single"

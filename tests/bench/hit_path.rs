@@ -13,8 +13,8 @@
 //! and one connection with one call.
 //!
 //! Printed are medians over the rounds: requests a second, latencies, CPU of the server process per
-//! request, ratios to the bare method of the same round, and the goals. The client's own CPU is in
-//! the requests a second, so a difference in the server shows larger in its CPU.
+//! request, ratios to the bare method of the same round, and the goals. Requests per second include
+//! the client's own CPU. So a difference between servers is clearer in the server's CPU.
 #![expect(clippy::print_stdout, reason = "a benchmark speaks to a person")]
 
 use std::io::{BufRead as _, BufReader};

@@ -14,8 +14,8 @@ use crate::cache::log::ReplicaEvent;
 use crate::domain::{Party, SharedTime, Timestamp, UserTag};
 use crate::redis_link::{LinkError, PartyHash};
 
-/// How much older than it seems an answer may be, in milliseconds: Redis' time is as exact as round
-/// trips are short. If a new copy is dropped by mistake, it is read from Redis again.
+/// An answer may be older than its time says by up to this many milliseconds: the time of Redis is
+/// known to within a round trip. If a new copy is dropped by mistake, it is read from Redis again.
 const INEXACT_MS: u64 = 1_000;
 
 /// Numbers invalidated without a pause before other tasks run.

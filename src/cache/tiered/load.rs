@@ -132,8 +132,8 @@ fn latest(one: Option<Stored>, other: Option<Stored>) -> Option<Stored> {
 }
 
 /// Returns whether an answer that was stored in Redis makes copies at other replicas obsolete.
-/// `earlier` was stored when the load began. `replaced` is when the answer was loaded that it has
-/// replaced. Without an earlier answer, `otherwise` decides.
+/// `earlier` was stored when the load began. `replaced` is the time at which the answer that it has
+/// replaced was loaded. If there is no earlier answer, `otherwise` decides.
 fn is_replacement(
     entry: &Entry,
     earlier: Option<Entry>,

@@ -257,7 +257,7 @@ fn caller(args: &TryArgs) -> Result<Caller, Failure> {
     })
 }
 
-/// The credential. Whoever sends needs one.
+/// The credential. It is needed if requests are sent.
 fn credential(is_needed: bool) -> Result<Option<String>, Failure> {
     let credential = std::env::var_os("CONTACTD_AUTH_HEADER");
     let credential = credential.and_then(|text| text.into_string().ok());

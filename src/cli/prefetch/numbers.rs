@@ -26,7 +26,7 @@ pub(in crate::cli) const WORKBOOK: &[u8] = b"PK\x03\x04";
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     pub(super) numbers: Vec<String>,
-    /// Those that a spreadsheet has rounded, as results that the daemon is not needed for.
+    /// Numbers that a spreadsheet has rounded, as failed results. They are not sent to the daemon.
     pub(super) lost: Vec<pb::PrefetchResult>,
 }
 

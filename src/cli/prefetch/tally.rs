@@ -20,12 +20,12 @@ pub(in crate::cli) struct BatchTally {
     pub(in crate::cli) finished: bool,
     /// Results of numbers that are invalid or failed.
     problems: Vec<pb::PrefetchResult>,
-    /// How many of them the daemon was never sent.
+    /// How many of them were never sent to the daemon.
     unsent: u32,
 }
 
 impl BatchTally {
-    /// A batch beside these results, whose numbers the daemon was not sent.
+    /// A batch, together with the results of numbers that were not sent to the daemon.
     pub(super) fn beside(unsent: Vec<pb::PrefetchResult>) -> Self {
         let mut tally = Self::default();
         for result in unsent {

@@ -236,7 +236,7 @@ impl Language {
     }
 }
 
-/// Whether a text has nothing that could mean something among other words.
+/// Returns whether a text has no characters with a meaning in a query.
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.chars().all(is_plain_char)
 }

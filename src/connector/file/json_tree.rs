@@ -85,7 +85,7 @@ impl JsonReader<'_> {
         Some(items)
     }
 
-    /// Skips blanks and a comma or a colon. Whether this mark follows, which is then skipped too.
+    /// Skips blanks and a comma. Returns whether `mark` follows, and skips it.
     fn ends_with(&mut self, mark: u8) -> Option<bool> {
         self.skip_blanks();
         if self.peek()? == b',' {

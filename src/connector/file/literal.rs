@@ -22,7 +22,7 @@ pub(super) enum Language {
     Sosl,
     /// Lucene's query parser (Query Parser Syntax, "Escaping Special Characters").
     Lucene,
-    /// A phrase in quotation marks: Zendesk, Freshdesk, Keap.
+    /// A phrase in quotation marks.
     Quoted,
     /// Freshdesk's search: `'…'` inside one outer pair of quotation marks, without escapes.
     Freshdesk,
@@ -131,8 +131,8 @@ fn backslashed(value: &str, pattern: Option<Pattern>) -> String {
     format!("'{}'", wildcards(value, pattern, '%', escape))
 }
 
-/// `'…'` with doubled quotes. `special` characters are put into brackets. Without any, a pattern
-/// cannot escape the wildcards of a value, so such a value has no pattern.
+/// `'…'` with doubled quotes. `special` characters are put into brackets. If there are none, the
+/// wildcards of a value cannot be escaped, so a pattern with such a value is `None`.
 fn doubled(value: &str, pattern: Option<Pattern>, special: &[char]) -> Option<String> {
     if pattern.is_some() && special.is_empty() && value.contains(['%', '_']) {
         return None;

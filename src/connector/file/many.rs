@@ -30,7 +30,7 @@ impl FileConnector {
         let (now, if_empty): (Vec<_>, Vec<_>) =
             self.chosen(crm).partition(|plan| !plan.only_if_empty);
         if now.is_empty() {
-            // Whoever is asked for alone learns that nobody is asked.
+            // Each number is searched for alone, and that search reports that no request was made.
             return Ok(searches.iter().map(|_| GroupResult::Alone).collect());
         }
         let nothing = || GroupResult::Found(List::default());

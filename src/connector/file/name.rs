@@ -48,9 +48,9 @@ pub(super) enum Site<'a> {
     Base,
     /// A header of the credential.
     Auth,
-    /// The first request of a look-up; the names of `before`.
+    /// A request of a search; the names that its `before` requests define.
     Search(&'a [String]),
-    /// A request for details; the names of `before`.
+    /// A request for details; the names that its `before` requests define.
     Details(&'a [String]),
     /// A request that asks whose credential it is.
     WhoAmI,

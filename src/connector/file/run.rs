@@ -31,7 +31,8 @@ pub(super) fn scope_of(crm: &CrmSession) -> SlotScope<'_> {
 }
 
 impl EachValue {
-    /// The values of the `for`, each once, and one more than requests are made for.
+    /// The values of `for`, each once. At most one more than there may be requests, so that the
+    /// caller notices a cut.
     pub(super) fn texts(&self, scope: &SlotScope<'_>) -> Vec<String> {
         let mut texts: Vec<String> = Vec::new();
         for text in self
@@ -125,8 +126,8 @@ impl RequestPlan {
         calls.list(request, &self.list, self.pager.as_ref()).await
     }
 
-    /// What the requests before bring together, for each page of the last one. Without a page there
-    /// is nothing to ask.
+    /// The values that the `before` requests return, for each page of the last one. If there is no
+    /// page, no request follows.
     async fn taken_before(
         &self,
         calls: Calls<'_>,

@@ -164,7 +164,8 @@ impl SearchRequest {
         }
     }
 
-    /// Whoever is found by a phone field has one. The CRM may ignore a filter.
+    /// Drops records without a phone field if the search is for a phone field: the CRM may have
+    /// ignored the filter.
     fn drop_without_phones(&self, records: &mut List<Record>) {
         if self.is_exact && self.phones.is_some() {
             records.items.retain(|record| !record.phones.is_empty());
@@ -184,8 +185,8 @@ impl SearchRequest {
         words.is_empty() || words.iter().any(|it| it.as_str() == Some(word))
     }
 
-    /// A record whose phone field is another number is kept as not verified, if the file does not
-    /// say that it shows all its numbers.
+    /// If the file does not say that records show all their numbers, a record with another number
+    /// in its phone field is kept as not verified.
     fn keep_others(&self, records: &mut List<Record>, is_party: &impl Fn(&[String]) -> bool) {
         for record in &mut records.items {
             if self.keeps_others && !is_party(&record.phones) {

@@ -38,7 +38,8 @@ impl FileConnector {
         count(self.profile.spellings.iter().filter(own).count()).max(1)
     }
 
-    /// How often a search runs in one look-up: at least if the first spelling finds a contact.
+    /// How often a search runs in one look-up. It runs the fewest times if the first spelling finds
+    /// a contact.
     fn runs(&self, plan: &SearchRequest) -> CallCount {
         let most = match plan.depends {
             NumberUse::Text => self.spellings(),
@@ -189,7 +190,8 @@ impl DetailsRequest {
 }
 
 impl DetailsList {
-    /// Whether the request is not made for some records: what it needs is not their id.
+    /// Returns whether the request may be left out for some records, because it needs a field other
+    /// than the id.
     fn depends_on_record(&self) -> bool {
         let slots = self.request.slots().into_iter();
         let mut paths = slots.filter_map(|slot| slot.name.record_path());

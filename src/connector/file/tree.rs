@@ -150,7 +150,8 @@ impl Faults {
         self.0.borrow().is_empty()
     }
 
-    /// The faults in the order of the file. What a table lacks because of another fault is none.
+    /// The faults in the order of the file. A missing key that only follows from another fault is
+    /// not reported.
     pub(super) fn sorted(self) -> Vec<SpecFault> {
         let all = self.0.into_inner();
         let is_own = |fault: &&SpecFault| !all.iter().any(|other| fault.follows_from(other));

@@ -265,3 +265,16 @@ async fn a_full_or_read_only_redis_is_not_up_until_it_takes_writes_again() {
         );
     }
 }
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn a_reply_of_another_form_is_unexpected_and_no_refusal() {
+    let server = RedisServer::start().await;
+    let (link, up) = link_with(&config(&server.url()));
+    is_told(&up, &link, true, "it is sound").await;
+    let pong = link.query::<u64>(redis::cmd("PING")).await;
+    assert_eq!(pong, Err(LinkError::Unexpected));
+    assert!(link.is_up());
+    let shown = LinkError::Unexpected.to_string();
+    assert_eq!(shown, "Redis sent an unexpected reply");
+}

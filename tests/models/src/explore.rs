@@ -151,7 +151,7 @@ pub fn choose(range: Range<u64>) -> u64 {
     shuttle::rand::thread_rng().gen_range(range)
 }
 
-/// Whether something happens that does so once in `many` times.
+/// Returns true once in `many` calls on average.
 pub fn one_in(many: u64) -> bool {
     choose(0..many) == 0
 }

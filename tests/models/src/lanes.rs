@@ -3,7 +3,8 @@
 //!
 //! What must hold:
 //! * nobody waits for ever, and a call without a deadline is never refused;
-//! * a background call is not let pass while a call pop waits that came, or was raised, before;
+//! * no background call is made while an earlier call pop waits, whether it arrived as one or was
+//!   raised to one;
 //! * the CRM never counts more calls in a window, or on the wire, than it allows, and the background
 //!   lanes keep to their share;
 //! * once all calls have ended, the whole quota is there again: no slot was lost.
@@ -53,7 +54,7 @@ pub const STRICT: Scenario = Scenario {
     is_strict: true,
 };
 
-/// The background lanes' share, and the calls of a window that it is.
+/// The share of the background lanes, and how many calls of a window that makes.
 #[derive(Debug, Clone, Copy)]
 struct Share {
     part: f64,

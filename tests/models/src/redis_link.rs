@@ -54,6 +54,8 @@ pub enum LinkError {
     Timeout,
     #[error("Redis refused: {0}")]
     Failed(String),
+    #[error("Redis sent an unexpected reply")]
+    Unexpected,
 }
 
 impl LinkError {

@@ -26,8 +26,8 @@ pub(super) fn inputs(plan: &Plan, base: &BaseForm, mut names: InputNames) -> Inp
     names.into()
 }
 
-/// What the searches and details say to the CRM and `whoami` does not: then its reply is not about
-/// the same tenant. Empty if there is no `whoami`.
+/// The inputs that searches and details send to the CRM and `whoami` does not. If there are any,
+/// the reply to `whoami` may be about another tenant. Empty if there is no `whoami`.
 pub(super) fn unsaid_by_whoami(plan: &Plan, inputs: &Inputs) -> Vec<String> {
     let Some(whoami) = &plan.whoami else {
         return Vec::new();

@@ -155,7 +155,7 @@ fn pieces(file: &ProxyFile<'_>, field: Field<'_>) -> Option<Vec<CredentialPiece>
     Some(pieces)
 }
 
-/// The piece that a slot stands for. `None` if it is none that exists here.
+/// The piece that a slot stands for. `None` if there is no such piece here.
 fn piece_named(path: &Path, secret: &SecretKey) -> Result<Option<CredentialPiece>, String> {
     Ok(Some(
         match Variable::of(path).map_err(|error| error.to_string())? {

@@ -186,8 +186,8 @@ impl ProxyFile<'_> {
         }
     }
 
-    /// The quota of `contactd`, or a careful one: the lowest that a CRM with an own file documents
-    /// (Clio, 50 calls a minute), in small bursts.
+    /// The quota in `contactd`, or a careful default: 50 calls a minute, as Clio documents, in
+    /// small bursts.
     fn quotas(&self) -> Option<Quotas> {
         if let Some(quota) = self.own.get("quota") {
             return crm::quotas(quota);
