@@ -114,8 +114,14 @@ fn every_setting_that_the_example_file_shows_as_a_comment_works_once_it_is_in_us
     let shown: Table = text.parse().unwrap();
     let mut keys = BTreeSet::new();
     paths("", &shown, &mut keys);
-    let missing: Vec<_> = rows().into_iter().filter(|key| !keys.contains(key)).collect();
+    let missing: Vec<_> = rows()
+        .into_iter()
+        .filter(|key| !keys.contains(key))
+        .collect();
     assert_eq!(missing, Vec::<String>::new(), "the example file lacks them");
     let faults = read(&text, &[]).map(|_| ()).err();
-    assert_eq!(faults, None, "each key is known and has a value of its type");
+    assert_eq!(
+        faults, None,
+        "each key is known and has a value of its type"
+    );
 }
