@@ -22,7 +22,7 @@ fn uncommented() -> String {
             return line;
         };
         let is_shown = is_in_list || is_setting(text);
-        is_in_list = (is_in_list || is_shown && text.ends_with('[')) && text != "]";
+        is_in_list = is_shown && (is_in_list || text.ends_with('[')) && text != "]";
         if is_shown { text } else { line }
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -119,7 +119,7 @@ fn every_setting_that_the_example_file_shows_as_a_comment_works_once_it_is_in_us
         .filter(|key| !keys.contains(key))
         .collect();
     assert_eq!(missing, Vec::<String>::new(), "the example file lacks them");
-    let faults = read(&text, &[]).map(|_| ()).err();
+    let faults = read(&text, &[]).err();
     assert_eq!(
         faults, None,
         "each key is known and has a value of its type"
