@@ -9,21 +9,20 @@ use toml::{Table, Value};
 
 use super::page::rows;
 use super::read;
-use crate::deploy::succeed;
-
-const EXAMPLE: &str = include_str!("../../../deploy/config.example.toml");
+use crate::deploy::{succeed, text};
 
 /// The file with every setting on a line of its own in use: `# key = value`, `# [section]`, and
 /// the lines of a list up to its bracket. Sentences stay comments.
 fn uncommented() -> String {
     let mut is_in_list = false;
-    let lines = EXAMPLE.lines().map(|line| {
-        let Some(text) = line.strip_prefix("# ") else {
+    let example = text("deploy/config.example.toml");
+    let lines = example.lines().map(|line| {
+        let Some(setting) = line.strip_prefix("# ") else {
             return line;
         };
-        let is_shown = is_in_list || is_setting(text);
-        is_in_list = is_shown && (is_in_list || text.ends_with('[')) && text != "]";
-        if is_shown { text } else { line }
+        let is_shown = is_in_list || is_setting(setting);
+        is_in_list = is_shown && (is_in_list || setting.ends_with('[')) && setting != "]";
+        if is_shown { setting } else { line }
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -105,13 +104,13 @@ fn every_setting_that_the_example_file_shows_as_a_comment_works_once_it_is_in_us
     let folder = tempfile::tempdir().unwrap();
     write_files(folder.path());
     let at = folder.path().display();
-    let text = uncommented()
+    let settings = uncommented()
         .replace("/etc/contactd", &at.to_string())
         .replace("\"my-crm.toml\"", &format!("\"{at}/my-crm.toml\""))
         .replace('…', &"0".repeat(64));
     // Every machine has this variable.
-    let text = text.replace("MY_CRM_API_ID", "PATH");
-    let shown: Table = text.parse().unwrap();
+    let settings = settings.replace("MY_CRM_API_ID", "PATH");
+    let shown: Table = settings.parse().unwrap();
     let mut keys = BTreeSet::new();
     paths("", &shown, &mut keys);
     let missing: Vec<_> = rows()
@@ -119,7 +118,7 @@ fn every_setting_that_the_example_file_shows_as_a_comment_works_once_it_is_in_us
         .filter(|key| !keys.contains(key))
         .collect();
     assert_eq!(missing, Vec::<String>::new(), "the example file lacks them");
-    let faults = read(&text, &[]).err();
+    let faults = read(&settings, &[]).err();
     assert_eq!(
         faults, None,
         "each key is known and has a value of its type"
