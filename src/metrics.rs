@@ -170,7 +170,7 @@ impl Metrics {
         let r = &mut self.registry;
         r.register(
             "calls",
-            "Calls that were read, by method",
+            "Calls whose request was received completely, by method",
             self.calls.clone(),
         );
         r.register("lookups", "Look-ups answered", self.lookups.clone());

@@ -69,7 +69,7 @@ pub(super) async fn run(args: FindArgs) -> Result<ExitCode, Failure> {
         Ok(false) => Ok(ExitCode::from(NOT_FOUND)),
         Err(NoAnswer::Failure(failure)) => Err(failure),
         Err(NoAnswer::Status(status)) if status.code() == Code::NotFound => {
-            say("contactd: nothing is stored for this number that this credential may see now");
+            say("contactd: this credential cannot see a stored answer for this number now");
             Ok(ExitCode::from(NOT_FOUND))
         }
         Err(NoAnswer::Status(status)) => Err(args.client.explain(&status)),

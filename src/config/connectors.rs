@@ -69,7 +69,7 @@ fn warn_if_unencrypted(base_url: Option<&Url>, section: &mut Section<'_>) {
     if base_url.is_some_and(is_unencrypted) {
         section.warn(
             "base_url",
-            "is http: credentials and contacts cross the network unencrypted; https:// if it can",
+            "is http: credentials and contacts cross the network unencrypted; use https:// if the CRM supports it",
         );
     }
 }
@@ -187,7 +187,8 @@ fn identity(section: &mut Section<'_>) -> IdentitySource {
     if identity == IdentitySource::Caller {
         section.warn(
             "identity",
-            "is \"caller\": whoever calls with any valid credential is believed to be the user it names",
+            "is \"caller\": a client with any valid credential can claim to be any user, and gets that user's stored \
+             answers",
         );
     }
     identity
@@ -219,7 +220,7 @@ fn regions(section: &mut Section<'_>) -> Vec<Region> {
 }
 
 const NO_REGION: &str = "is not set: stored numbers without a country code are read in \
-                         user.region, or, without that, never exact";
+                         user.region; if that is not set either, they are never an exact match";
 
 fn base_url(text: &str) -> Result<Url, String> {
     if !text.contains("://") {

@@ -56,15 +56,15 @@ impl Grpc {
         (self.is_exposed() && !self.asks_who_calls()).then(|| {
             let listen = self.listen;
             format!(
-                "grpc.insecure: everybody who reaches {listen} may call; something in front has to guard this port"
+                "grpc.insecure: everybody who reaches {listen} may call; a proxy or a firewall must protect this port"
             )
         })
     }
 
     fn plain_tokens(&self) -> Option<String> {
         (self.is_exposed() && self.tls.is_none() && !self.clients.is_empty()).then(|| {
-            "grpc.tokens without grpc.tls: tokens, credentials and names travel in the clear; set grpc.tls or let \
-             something in front encrypt"
+            "grpc.tokens without grpc.tls: tokens, credentials and names are sent unencrypted; set grpc.tls, or let a \
+             proxy encrypt"
                 .to_owned()
         })
     }
@@ -93,8 +93,8 @@ impl Grpc {
         let open = self.is_exposed() && !self.asks_who_calls() && !self.insecure;
         open.then(|| {
             format!(
-                "{} can be reached from other machines, and nobody who calls has to say who it is: set grpc.tokens or \
-                 grpc.tls.client_ca, listen on 127.0.0.1, or, where something in front guards the port, set \
+                "{} can be reached from other machines, and clients need no credential: set grpc.tokens or \
+                 grpc.tls.client_ca, or listen on 127.0.0.1. If a proxy or a firewall protects the port, set \
                  grpc.insecure = true",
                 self.listen
             )

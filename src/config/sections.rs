@@ -19,8 +19,8 @@ pub(super) fn ops(section: &mut Section<'_>) -> Ops {
     };
     if !ops.listen.ip().to_canonical().is_loopback() {
         let message = format!(
-            "{} can be reached from other machines, and whoever reaches it may read the status page and the metrics: \
-             let something in front guard this port",
+            "{} can be reached from other machines, and everybody who reaches it may read the status page and the \
+             metrics: a proxy or a firewall must protect this port",
             ops.listen
         );
         section.warn("listen", message);

@@ -57,7 +57,8 @@ pub(super) fn check_shared_login(config: &ConnectorConfig, section: &mut Section
     } else if config.identity == IdentitySource::Caller {
         section.warn(
             CREDENTIAL,
-            "is set, and identity is \"caller\": whoever may use this login is believed to be the user it names",
+            "is set, and identity is \"caller\": a client that may use this login can claim to be any user, and gets \
+             that user's stored answers",
         );
     }
 }

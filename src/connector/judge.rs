@@ -95,7 +95,7 @@ impl fmt::Display for DropReason {
             Self::NoUsableId => "it has no id that can be used again",
             Self::OtherNumbers => "its phone fields are other numbers",
             Self::SameRecord => "the same record was found before",
-            Self::OverTheLimit => "the answer has the most contacts already",
+            Self::OverTheLimit => "the answer already has as many contacts as it may have",
         })
     }
 }

@@ -313,7 +313,7 @@ fn bare_key(source: &str) -> Result<(&str, &str), PathError> {
     let is_odd = |c: char| c.is_whitespace() || matches!(c, '"' | '{' | '}' | ']' | '|' | '=');
     if key.is_empty() || key.contains(is_odd) {
         return Err(PathError(
-            "a key is expected; a key with odd characters stands in quotation marks",
+            "a key is expected; put a key with spaces or special characters in quotation marks",
         ));
     }
     Ok((key, rest))
@@ -333,7 +333,7 @@ fn selection(inner: &str) -> Result<PathStep, PathError> {
             return Ok(PathStep::Each);
         }
         let index = inner.parse().map(PathStep::Index);
-        let fault = PathError("between brackets stands nothing, a number, or key=value");
+        let fault = PathError("nothing, a number or key=value is expected between the brackets");
         return index.map_err(|_| fault);
     };
     if key.is_empty() {

@@ -46,6 +46,8 @@ pub(crate) struct Sheet {
     pub(crate) requests: Vec<RequestSheet>,
     /// Calls of one look-up.
     pub(crate) one: CallCount,
+    /// Whether each format of the user adds searches to it.
+    pub(crate) has_more_for_formats: bool,
     /// Search calls of a look-up that finds nobody, at least.
     pub(crate) nobody: u32,
     /// Calls of the searches for many numbers ([`MANY`]), each list on one page.

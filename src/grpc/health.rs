@@ -19,14 +19,14 @@ const WATCH_AGAIN: Duration = Duration::from_secs(10);
 
 /// All places are taken, and no connection has more of them than this one would have.
 pub(super) const NO_PLACE: Overload = Overload::Front {
-    message: "too many calls of health at once: eight watches and four checks for each of \
-              grpc.max_connections, and nobody has more of them than this connection",
+    message: "too many health calls: all places are in use (eight watches and four checks for each of \
+              grpc.max_connections), and no other connection has more of them than this one",
     retry_after: WATCH_AGAIN,
 };
 
 /// Another connection with fewer places got this one's.
 pub(super) const GAVE_WAY: Overload = Overload::Front {
-    message: "this call of health gave its place to a connection that has fewer",
+    message: "this health call lost its place to a connection with fewer health calls",
     retry_after: WATCH_AGAIN,
 };
 

@@ -59,7 +59,7 @@ impl Refusal {
             ),
             Self::Verb(_) => (
                 StatusCode::METHOD_NOT_ALLOWED,
-                "this path has another HTTP method: see the header Allow",
+                "this path does not support this HTTP method: see the header Allow",
             ),
             Self::MediaType(_) => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

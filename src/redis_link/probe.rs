@@ -53,7 +53,7 @@ const USES: [(&str, &[&str]); 6] = [
         ],
     ),
     (
-        "erasing",
+        "deleting a user's data",
         &["EVALSHA", "SCRIPT LOAD", "DEL", "ZREM", "ZRANGE", "ZCARD"],
     ),
     (

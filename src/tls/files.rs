@@ -111,9 +111,11 @@ fn misfit(config: &TlsConfig, fault: rustls::Error) -> Error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             of_key(config, "is not the key of the certificate in grpc.tls.cert")
         }
-        rustls::Error::InvalidCertificate(_) => {
-            error("cert", &config.cert, "holds a certificate that is none")
-        }
+        rustls::Error::InvalidCertificate(_) => error(
+            "cert",
+            &config.cert,
+            "holds a certificate that cannot be parsed",
+        ),
         other => of_key(config, &format!("cannot be used: {other}")),
     }
 }
@@ -135,7 +137,7 @@ impl<'a> Certificates<'a> {
             return Err(error(setting, path, "holds no certificate in PEM format"));
         }
         let validities: Option<_> = ders.iter().map(Validity::of).collect();
-        let none = || error(setting, path, "holds a certificate that is none");
+        let none = || error(setting, path, "holds a certificate that cannot be parsed");
         Ok(Self {
             setting,
             path,
@@ -173,7 +175,7 @@ impl<'a> Certificates<'a> {
         for certificate in self.ders {
             roots
                 .add(certificate)
-                .map_err(|_| error(setting, path, "holds a certificate that is none"))?;
+                .map_err(|_| error(setting, path, "holds a certificate that cannot be parsed"))?;
         }
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()

@@ -92,7 +92,7 @@ async fn pages_are_possible_in_the_last_request_before_another_only() {
     let shown = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{shown}");
     assert!(
-        shown.contains("is only possible in the last of several requests"),
+        shown.contains("is only possible in the last entry of \"before\""),
         "{shown}"
     );
 }

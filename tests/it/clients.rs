@@ -325,7 +325,7 @@ fn a_port_that_others_can_reach_needs_clients_that_prove_themselves_or_an_explic
         let insecure = read(&format!("[grpc]\nlisten = \"{listen}\"\ninsecure = true")).unwrap();
         assert!(insecure.config.grpc.warnings()[0].contains("everybody"));
         let clear = read(&format!("[grpc]\nlisten = \"{listen}\"\n{token}")).unwrap();
-        assert!(clear.config.grpc.warnings()[0].contains("in the clear"));
+        assert!(clear.config.grpc.warnings()[0].contains("unencrypted"));
     }
     for listen in [
         "127.0.0.1:1",

@@ -101,7 +101,7 @@ async fn a_tenant_that_requests_name_is_a_part_of_the_credential_and_of_the_iden
         assert_eq!(details(&without).fields, [field]);
         let faults = faults_of(&spec(&search, whoami));
         assert!(
-            faults.contains(&format!("does not say {name} ")),
+            faults.contains(&format!("does not send {name} ")),
             "{faults}"
         );
     }

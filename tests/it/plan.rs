@@ -259,7 +259,7 @@ async fn what_is_no_call_log_is_refused_with_what_to_do() {
         (
             b"time,number\n1,2\n".to_vec(),
             &[],
-            "no column seems to have the user; the first line has \"time\", \"number\": name it with --user-column",
+            "no column seems to have the user; the first line has \"time\", \"number\"; name the column with --user-column",
         ),
         (
             b"time,user,number\n1,2,3\n".to_vec(),

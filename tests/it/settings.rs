@@ -1,5 +1,6 @@
 //! The settings file: documented, checked, reported.
 
+mod example_file;
 mod mistakes;
 mod page;
 

@@ -12,7 +12,7 @@ for pause in ${PAUSES-30 120 600} none; do
     status=$?
     case $status:$summary in
     0:*) exit 0 ;;
-    # Some numbers were withheld or are none, which is no failure.
+    # Some texts are withheld numbers or no numbers. That is not a failure.
     4:*'"failed": 0,'*) exit 0 ;;
     # Some look-ups failed. The CRM may answer later.
     4:*) [ "$pause" != none ] || exit 4 ;;

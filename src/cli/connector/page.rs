@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::sheet::{auth_header, calls, hostname, whose};
+use super::sheet::{auth_header, calls, hostname, whose, with_formats};
 use super::{Failure, show};
 use crate::trial::{RequestSheet, Sheet, Subject};
 
@@ -107,12 +107,15 @@ fn facts(sheet: &Sheet) -> Vec<(&'static str, String)> {
     let many = match sheet.numbers_at_once {
         1 => String::new(),
         most => format!(
-            "up to {most} in one call; 250 take {} searches",
+            "up to {most} in one call; 250 numbers take {} searches",
             calls(sheet.many)
         ),
     };
     vec![
-        ("calls of one look-up", calls(sheet.one)),
+        (
+            "calls of one look-up",
+            with_formats(sheet, calls(sheet.one)),
+        ),
         ("many numbers", many),
         ("spellings", code(&sheet.spellings)),
         ("the search ends", sheet.stop.to_owned()),

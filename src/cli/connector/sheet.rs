@@ -19,12 +19,21 @@ fn counted(count: CallCount, noun: &str) -> String {
     format!("{} {noun}{plural}", calls(count))
 }
 
+/// The calls of one look-up, which are counted without the user's own formats.
+pub(super) fn with_formats(sheet: &Sheet, calls: String) -> String {
+    if sheet.has_more_for_formats {
+        calls + ", and more if the user has formats"
+    } else {
+        calls
+    }
+}
+
 /// To whom stored answers belong.
 pub(super) fn whose(sheet: &Sheet) -> &'static str {
     if sheet.names_users {
         "belong to the user whom the CRM names"
     } else {
-        "belong to the token, because the CRM does not name its user: a rotated token starts cold"
+        "belong to the token, because the CRM does not name its user: a new token starts without stored answers"
     }
 }
 
@@ -74,7 +83,10 @@ pub(super) fn human(sheet: &Sheet) -> String {
 fn facts(sheet: &Sheet) -> [(&'static str, String); 12] {
     let many = counted(sheet.many, "search call");
     [
-        ("one look-up", counted(sheet.one, "call")),
+        (
+            "one look-up",
+            with_formats(sheet, counted(sheet.one, "call")),
+        ),
         ("250 numbers", format!("{many}, each list on one page")),
         ("numbers in one call", sheet.numbers_at_once.to_string()),
         ("spellings", sheet.spellings.join(", ")),

@@ -96,7 +96,10 @@ fn human(report: &CaseReport) -> String {
     match &report.outcome {
         Outcome::Passed { unused } if unused.is_empty() => format!("ok      {name}\n"),
         Outcome::Passed { unused } => {
-            format!("ok      {name}  (nobody asked for {})\n", unused.join(", "))
+            format!(
+                "ok      {name}  (unused recordings: {})\n",
+                unused.join(", ")
+            )
         }
         Outcome::Failed(failures) => format!("FAILED  {name}\n{}", indented(&failures.join("\n"))),
         Outcome::Broken(why) => format!("BROKEN  {name}\n{}", indented(why)),

@@ -147,7 +147,7 @@ fn missing(header: &ByteRecord, named: Option<&str>, (what, option): (&str, &str
     match named {
         Some(named) => format!(": no column is named {named:?}; the first line has {there}"),
         None => format!(
-            ": no column seems to have {what}; the first line has {there}: name it with {option}"
+            ": no column seems to have {what}; the first line has {there}; name the column with {option}"
         ),
     }
 }

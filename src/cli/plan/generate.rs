@@ -17,7 +17,7 @@ pub(super) struct GenerateArgs {
     /// How many calls.
     #[arg(long, default_value_t = 100_000, value_parser = value_parser!(u64).range(1..=10_000_000))]
     calls: u64,
-    /// How many users have them.
+    /// How many users make the calls.
     #[arg(long, default_value_t = 500, value_parser = value_parser!(u32).range(1..=50_000))]
     users: u32,
     /// On how many days.

@@ -42,13 +42,14 @@ pub(super) struct PlanArgs {
 enum PlanCommand {
     /// Make up a call log with the habits of real ones, as CSV on standard output.
     ///
-    /// Accounts have 1 to 200 users (log-normal, median 12). Users make calls log-normally: the
-    /// busiest tenth makes a third. 60 % of the calls are with one of a user's 20 to 5,000 contacts
-    /// (median 150), the n-th of them with a frequency of 1/n (Zipf); 10 % repeat a call within ten
-    /// minutes; 10 % ring at a colleague too; 20 % are with a number that comes once. 5 % withhold
-    /// their number. The CRM knows 85 % of the contacts, and 15 % of the numbers that come once.
-    /// Weekdays peak at 10 to 11 and 14 to 16 o'clock; Saturdays have 20 % of a weekday's calls,
-    /// Sundays 8 %. All users are in one time zone. The same seed gives the same log.
+    /// Accounts have 1 to 200 users (log-normal, median 12). The number of calls of a user is
+    /// log-normal: the busiest tenth of the users makes a third of all calls. 60 % of the calls are
+    /// with one of a user's 20 to 5,000 contacts (median 150), the n-th of them with a frequency of
+    /// 1/n (Zipf); 10 % repeat a call within ten minutes; 10 % ring at a colleague too; 20 % are
+    /// with a number that comes once. 5 % withhold their number. The CRM knows 85 % of the
+    /// contacts, and 15 % of the numbers that come once. Weekdays peak at 10 to 11 and 14 to 16
+    /// o'clock; Saturdays have 20 % of a weekday's calls, Sundays 8 %. All users are in one time
+    /// zone. The same seed gives the same log.
     Generate(generate::GenerateArgs),
 }
 
@@ -76,7 +77,7 @@ struct ReplayArgs {
     /// The part of the numbers that the CRM knows, if the log has no column for that.
     #[arg(long, default_value_t = 0.6, value_parser = share, value_name = "PART")]
     known: f64,
-    /// How many replicas, one or several numbers. Each call goes to any of them.
+    /// How many replicas to plan for, such as 1,10,100. Each call goes to a random replica.
     #[arg(long, value_delimiter = ',', default_value = "1", value_parser = replicas)]
     replicas: Vec<NonZeroU32>,
     /// How long a call to the CRM takes.
@@ -88,8 +89,8 @@ struct ReplayArgs {
     /// Calls to the CRM for a look-up that finds nobody [default: what the connector needs].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     calls_nobody: Option<u32>,
-    /// Bytes of a stored answer with a contact, before they are counted [default: one contact with
-    /// two deals].
+    /// Encoded size in bytes of a stored answer with a contact, without the bookkeeping of the
+    /// cache [default: one contact with two deals].
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     answer_bytes: Option<u32>,
     /// Only the settings as they are: no other ages, quotas and memory.

@@ -319,7 +319,7 @@ impl Rows<'_> {
             _ => {
                 let said = String::from_utf8_lossy(said);
                 Err(format!(
-                    "whether the number is known says {}: expected yes or no",
+                    "the column for known numbers has {}; expected yes or no",
                     quoted(&said)
                 ))
             }

@@ -10,7 +10,10 @@ use crate::plan::{ConnectorFigures, Figures, PlannedConnector, Variant, share};
 
 pub(super) fn human(report: &Report<'_>) -> String {
     let mut text = facts(report);
-    text += &section("By replicas, each call to any of them", &replicas(report));
+    text += &section(
+        "By number of replicas; each call goes to a random one",
+        &replicas(report),
+    );
     if let Some(figures) = report.base() {
         text += &section(
             "Quotas, with the first number of replicas",
@@ -66,7 +69,7 @@ fn users(report: &Report<'_>) -> String {
         "no account column: all users of a connector are one account".to_owned()
     };
     let (users, questions) = (count(users as u64), count(log.questions() as u64));
-    format!("{users}, {accounts}; {questions} different numbers of users")
+    format!("{users}, {accounts}; {questions} different pairs of user and number")
 }
 
 fn settings(report: &Report<'_>) -> String {
@@ -87,7 +90,7 @@ fn settings(report: &Report<'_>) -> String {
 
 fn assumed(report: &Report<'_>) -> String {
     let known = if report.read.says_known {
-        "known numbers by the log".to_owned()
+        "known numbers: as the log says".to_owned()
     } else {
         format!("{} of the numbers known", percent(report.known))
     };
@@ -110,11 +113,11 @@ fn replicas(report: &Report<'_>) -> Vec<Vec<String>> {
         "replicas",
         "hit rate",
         "after day 1",
-        "of it memory",
-        "of it Redis",
+        "from memory",
+        "from Redis",
         "CRM calls/h at peak",
         "refused",
-        "memory of one",
+        "memory per replica",
         "evicted",
         "Redis",
     ];
@@ -191,7 +194,7 @@ fn what_if(report: &Report<'_>, what: &str) -> Vec<Vec<String>> {
         "CRM calls",
         "refused",
         "longest wait of a call pop",
-        "memory of one",
+        "memory per replica",
         "evicted",
     ];
     let row = |(label, figures): (String, &Figures)| {

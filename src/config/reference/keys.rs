@@ -42,8 +42,8 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "grpc.hostnames",
-        "further names of this machine by which clients on it call the daemon. Without `tokens`, a request by another \
-         name than these, `localhost` or a loopback address may not use the daemon's own credentials and may not \
+        "further host names under which clients on this machine call the daemon. Without `tokens`, a request with any \
+         other `Host` (except `localhost` and loopback addresses) may not use the daemon's own credentials and may not \
          invalidate answers",
     ),
     setting(

@@ -40,7 +40,10 @@ impl Section<'_> {
         let texts = texts_of(&value);
         self.show(key, value);
         if texts.is_none() {
-            self.fault(key, "must be a string or a list of at least one; leave the key out where it does not apply");
+            self.fault(
+                key,
+                "must be a string or a list with at least one string; if it does not apply, leave the key out",
+            );
         }
         Some(texts.unwrap_or_default())
     }

@@ -89,7 +89,7 @@ impl SettingsReader {
             None => Table::new(),
             Some(Value::Table(tables)) => tables,
             Some(_) => {
-                self.fault(name, "must be a section with one table a name");
+                self.fault(name, "must be a section with one table for each name");
                 Table::new()
             }
         };

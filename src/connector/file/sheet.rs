@@ -19,6 +19,11 @@ impl FileConnector {
             one: self.cost_of_one(),
             nobody: self.cost_of_nobody(),
             many: self.cost_of_many(),
+            has_more_for_formats: self
+                .plan
+                .searches
+                .iter()
+                .any(|plan| self.runs_for_formats(plan)),
             secrets: self.secrets.clone(),
             ..Sheet::of(&self.profile)
         }
@@ -55,21 +60,29 @@ impl FileConnector {
 
     fn search_sheet(&self, plan: &SearchRequest) -> RequestSheet {
         let runs = self.runs(plan);
+        let each = plan.request.calls();
         let mut notes = plan.request.notes();
         if runs.most > 1 {
             notes.push(format!("for each of {} spellings", runs.most));
         }
-        let asks_by_format = self.profile.spellings.contains(&Spelling::Formats);
-        if asks_by_format && plan.depends == NumberUse::Text {
-            notes.push("and for each format of the user".to_owned());
+        if self.runs_for_formats(plan) {
+            notes.push(match each.most {
+                1 => "and 1 more for each format of the user".to_owned(),
+                most => format!("and up to {most} more for each format of the user"),
+            });
         }
         notes.extend(plan.facts());
         RequestSheet {
             purpose: "search".to_owned(),
             title: plan.request.title(),
-            calls: plan.request.calls().times(runs),
+            calls: each.times(runs),
             notes,
         }
+    }
+
+    /// Whether the search also runs for each of the user's own formats.
+    fn runs_for_formats(&self, plan: &SearchRequest) -> bool {
+        plan.depends == NumberUse::Text && self.profile.spellings.contains(&Spelling::Formats)
     }
 
     fn cost_of_one(&self) -> CallCount {
@@ -166,12 +179,13 @@ impl DetailsRequest {
     /// `None` if no call is needed.
     fn sheet(&self) -> Option<RequestSheet> {
         let list = self.source.list()?;
-        let mut notes = list.request.notes();
         let mut calls = list.request.calls();
-        if !list.serves_several() {
-            notes.push(format!("for each contact, {CONTACTS} at most"));
+        let mut notes = if list.serves_several() {
+            list.request.notes()
+        } else {
             calls.most = calls.most.saturating_mul(CONTACTS);
-        }
+            list.request.notes_for_contacts()
+        };
         if let Some(setting) = &self.if_setting {
             notes.push(format!("only if the setting {setting} is on"));
             calls.least = 0;
@@ -230,28 +244,42 @@ impl RequestPlan {
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        if let Some(each) = &self.each {
-            let values = each.count();
-            notes.push(if values.least == values.most {
-                format!("for each of {} values", values.most)
-            } else {
-                format!("for each of {} to {} values", values.least, values.most)
-            });
-        }
-        if self.pager.is_some() {
-            notes.push(format!("up to {PAGES} pages"));
-        }
-        if !self.before.is_empty() {
-            let before = self.before.len();
-            let plural = if before == 1 { "" } else { "s" };
-            notes.push(format!("after {before} other request{plural}"));
-        }
-        notes
+        let each = self.each.as_ref();
+        let each = each.map(|each| format!("for each of {}", each.in_words()));
+        each.into_iter().chain(self.further_notes()).collect()
+    }
+
+    /// The same for a request that is made for each contact.
+    fn notes_for_contacts(&self) -> Vec<String> {
+        let each = self.each.as_ref();
+        let each = each.map(|each| format!("with {}", each.in_words()));
+        let notes = each.into_iter().chain(self.further_notes());
+        let notes = notes.map(|note| format!("{note} for each"));
+        let all = format!("for up to {CONTACTS} contacts together");
+        [all].into_iter().chain(notes).collect()
+    }
+
+    fn further_notes(&self) -> impl Iterator<Item = String> {
+        let pages = self.pager.is_some();
+        let pages = pages.then(|| format!("up to {PAGES} pages"));
+        let before = self.before.len();
+        let plural = if before == 1 { "" } else { "s" };
+        let before = (before > 0).then(|| format!("after {before} other request{plural}"));
+        pages.into_iter().chain(before)
     }
 }
 
 impl EachValue {
+    /// "2 values".
+    fn in_words(&self) -> String {
+        let CallCount { least, most } = self.count();
+        if least == most {
+            format!("{most} values")
+        } else {
+            format!("{least} to {most} values")
+        }
+    }
+
     /// How many values there are.
     fn count(&self) -> CallCount {
         let values = self.values.iter();

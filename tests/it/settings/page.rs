@@ -32,7 +32,7 @@ const WHOLE: &[&str] = &[
 ];
 
 /// The keys of the table.
-fn rows() -> BTreeSet<String> {
+pub(super) fn rows() -> BTreeSet<String> {
     let page = text("deploy/SETTINGS.md");
     let mut rows = BTreeSet::new();
     for line in page.lines().filter(|line| line.matches(" | ").count() == 2) {

@@ -151,7 +151,7 @@ impl<'a> HeaderReader<'a> {
 
     fn token(&self, field: Field<'_>) -> Option<CredentialPiece> {
         if self.base64 || !self.has_token {
-            return field.reject("needs [auth.token], and no encode");
+            return field.reject("needs [auth.token], and cannot be used together with encode");
         }
         Some(CredentialPiece::Fetched)
     }

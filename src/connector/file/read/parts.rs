@@ -86,8 +86,8 @@ fn check_whoami(tables: &Table<'_>, plan: &Plan, inputs: &Inputs) {
     let unsaid = unsaid_by_whoami(plan, inputs).join(", ");
     if !unsaid.is_empty() {
         tables.fault(format!(
-            "has a whoami that does not say {unsaid} to the CRM, as other requests do, so that its \
-             user may be another tenant's"
+            "has a whoami that does not send {unsaid} to the CRM, but other requests do: it may name \
+             a user of another tenant"
         ));
     }
 }

@@ -109,7 +109,7 @@ fn before(
             continue;
         };
         if let Some(pages) = table.get("pages").filter(|_| n < last) {
-            pages.fault("is only possible in the last of several requests before another one");
+            pages.fault("is only possible in the last entry of \"before\"");
         }
         let take = take(&table);
         let request = request_before(&table, site, &names, headers);

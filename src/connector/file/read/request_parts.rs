@@ -158,8 +158,8 @@ impl RequestReader<'_> {
         let is_quoted = |language: Language| template.has_quoted_slot(language.outer_quote());
         if self.language.is_some_and(is_quoted) {
             field.fault(
-                "has a slot inside quotation marks; remove them, the slot becomes a complete literal \
-                 with its own",
+                "has a slot inside quotation marks; remove the quotation marks, because the slot adds \
+                 its own",
             );
         }
         Some(template)
