@@ -191,6 +191,12 @@ impl Soak {
             self.verdicts.count(&format!("refused: {}", info.reason));
             return info.reason;
         }
+        // A deadline of some milliseconds is over before the daemon itself sees the call.
+        if status.metadata().contains_key("content-type") {
+            let reason = format!("{:?}", status.code());
+            self.verdicts.count(&format!("refused: {reason}"));
+            return reason;
+        }
         if self.troubles.replica_was_down(replica, began, clock::now()) {
             self.verdicts.count("no answer: the replica was down");
         } else {

@@ -56,7 +56,8 @@ pub(crate) const REPLICAS: usize = 3;
 const REST: Duration = Duration::from_secs(60);
 /// How long what clients have left behind may stay.
 const LEFT: Duration = Duration::from_secs(30);
-/// So many hits of a hundred fewer than before the faults are the same again.
+/// So many hits of a hundred fewer than before the faults are the same again, beside what chance
+/// makes of few answers: three standard deviations.
 const FEWER_HITS: usize = 10;
 
 /// Who calls, and how often.
@@ -288,13 +289,14 @@ fn judge_hits(soak: &Soak) -> anyhow::Result<()> {
     let Times { length, calm, .. } = soak.times;
     let end = soak.whole() - soak.began;
     let (answers, before) = soak.figures.hit_rate(calm / 2, calm);
-    let (_, after) = soak.figures.hit_rate(end - calm / 2, end);
+    let (answers_after, after) = soak.figures.hit_rate(end - calm / 2, end);
     let (all, during) = soak.figures.hit_rate(calm, length - calm);
     println!(
         "hits: {before} % before the faults, {during} % during them ({all} answers), {after} % after them"
     );
-    ensure!(answers > 0 && all > 0, "no answers");
-    if after + FEWER_HITS < before {
+    ensure!(answers > 0 && answers_after > 0 && all > 0, "no answers");
+    let chance = 212 / answers.min(answers_after).isqrt();
+    if after + FEWER_HITS + chance < before {
         soak.verdicts
             .wrong(Wrong::HitRate, None, format!("{before} % -> {after} %"));
     }

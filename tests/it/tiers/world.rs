@@ -249,7 +249,7 @@ impl World {
             if !std::mem::replace(has_read, true) {
                 cache.apply(&ReplicaEvent::Lost);
             }
-            time.apply(polled.now);
+            time.apply(polled.time);
             polled.events.iter().for_each(|event| cache.apply(event));
             if !polled.more {
                 return true;

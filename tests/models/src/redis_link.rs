@@ -17,6 +17,8 @@ mod names;
 mod reads;
 #[path = "../../../src/redis_link/secret.rs"]
 mod secret;
+#[path = "../../../src/redis_link/steadiness.rs"]
+mod steadiness;
 #[path = "../../../src/redis_link/time.rs"]
 mod time;
 #[path = "../../../src/redis_link/user.rs"]
@@ -26,7 +28,8 @@ pub use names::{KeyNames, KeyPrefix};
 pub(crate) use names::{PartyHash, hex};
 pub use reads::Reads;
 pub use secret::SharedSecret;
-pub use time::RedisTime;
+pub(crate) use steadiness::RoundTrip;
+pub use time::{RedisTime, TimePoll};
 
 /// Settings of the link, as far as they make its secret.
 #[derive(Debug, Clone)]
