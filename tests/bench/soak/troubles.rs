@@ -8,6 +8,9 @@ use parking_lot::Mutex;
 /// How long after its return Redis is used again by all, and what was missed is read.
 const BACK: Duration = Duration::from_secs(3);
 
+/// Longer than any answer lives, and any invalidation is remembered.
+const KEPT: Duration = Duration::from_secs(600);
+
 /// Who is in trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whose {
@@ -34,15 +37,17 @@ impl Trouble {
     }
 }
 
-/// All troubles so far.
+/// All troubles of the last minutes.
 #[derive(Debug, Default)]
 pub(crate) struct Troubles(Mutex<Vec<Trouble>>);
 
 impl Troubles {
     pub(crate) fn begins(&self, whose: Whose) {
-        self.0.lock().push(Trouble {
+        let (mut all, begin) = (self.0.lock(), clock::now());
+        all.retain(|trouble| trouble.end.is_none_or(|end| end + KEPT > begin));
+        all.push(Trouble {
             whose,
-            begin: clock::now(),
+            begin,
             end: None,
         });
     }
