@@ -261,6 +261,7 @@ impl LogReader {
                 now: SharedTime(reply.4),
                 step: reply.9,
                 lost: SharedTime(reply.10),
+                took: self.latest.map_or(Duration::ZERO, |trip| trip.took()),
             },
             kept_for: Duration::from_millis(reply.6),
         })

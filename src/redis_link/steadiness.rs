@@ -25,6 +25,10 @@ pub(crate) struct RoundTrip {
 }
 
 impl RoundTrip {
+    pub(crate) fn took(&self) -> Duration {
+        self.received.saturating_duration_since(self.sent)
+    }
+
     /// Milliseconds by which the shared time has jumped since the `earlier` reading, forward or
     /// back; 0 if it has not.
     pub(crate) fn jump_since(&self, earlier: &Self) -> i64 {

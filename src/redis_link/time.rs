@@ -52,6 +52,8 @@ pub struct TimePoll {
     /// When Redis last came back with older data, or its clock was set; zero if never. What was
     /// stored before does not count.
     pub(crate) lost: SharedTime,
+    /// How long the round trip took. Redis may have read its clock at any moment of it.
+    pub(crate) took: Duration,
 }
 
 impl From<SharedTime> for TimePoll {
@@ -86,11 +88,14 @@ impl RedisTime {
             .map(|latest| latest.lost)
             .filter(|[told, _]| *told == poll.lost)
             .unwrap_or_else(|| [poll.lost, self.clock.elsewhere(poll.lost)]);
+        // As if Redis had read its clock at the earliest moment, so that no answer seems younger
+        // than it is, even if this process stood still before it received the reply.
+        let now = clock::now();
         *latest = Some(TimeReading {
             shared: self.clock.elsewhere(poll.now),
-            here: self.clock.now(),
+            here: self.clock.now().before(poll.took),
             told: poll.now,
-            read: clock::now(),
+            read: now.checked_sub(poll.took).unwrap_or(now),
             step: poll.step,
             lost,
         });
@@ -216,9 +221,8 @@ mod tests {
     async fn a_clock_of_redis_that_was_just_set_does_not_count() {
         let time = RedisTime::new(Arc::new(ManualClock::new(Timestamp(1_000_000))));
         time.apply(TimePoll {
-            now: SharedTime(70_000),
             step: -500,
-            lost: SharedTime(0),
+            ..TimePoll::from(SharedTime(70_000))
         });
         clock::sleep(Duration::from_secs(2)).await;
         for (told, shared) in [
@@ -237,12 +241,23 @@ mod tests {
     fn what_was_stored_before_a_loss_of_data_has_no_moment() {
         let time = RedisTime::new(Arc::new(ManualClock::new(Timestamp(1_000_000))));
         time.apply(TimePoll {
-            now: SharedTime(70_000),
-            step: 0,
             lost: SharedTime(69_000),
+            ..TimePoll::from(SharedTime(70_000))
         });
         assert_eq!(time.stored(SharedTime(68_999)), None);
         assert_eq!(time.stored(SharedTime(69_000)), Some(Timestamp(999_000)));
         assert_eq!(time.here(SharedTime(68_000)), Some(Timestamp(998_000)));
+    }
+
+    #[test]
+    fn no_answer_seems_younger_because_the_reply_of_a_poll_was_late() {
+        let clock = ManualClock::new(Timestamp(1_000_000));
+        let time = RedisTime::new(Arc::new(clock.clone()));
+        time.apply(TimePoll {
+            took: Duration::from_secs(3),
+            ..TimePoll::from(SharedTime(70_000))
+        });
+        assert_eq!(time.now(), Some(SharedTime(73_000)));
+        assert_eq!(time.here(SharedTime(60_000)), Some(Timestamp(987_000)));
     }
 }
