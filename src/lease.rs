@@ -35,7 +35,8 @@ const BETWEEN: Duration = Duration::from_millis(100);
 /// its request was lost, and the request was perhaps executed only after its release.
 const ACQUIRE: &str = "
 local holder = redis.call('GET', KEYS[1])
-if holder then
+-- A lease that lives for longer than it may was made before Redis' clock was set back.
+if holder and redis.call('PTTL', KEYS[1]) <= tonumber(ARGV[2]) then
     local hurry = string.byte(ARGV[1]) == 1 and string.byte(holder) == 0
     local own = string.sub(holder, 2, 8) == string.sub(ARGV[1], 2, 8)
     if not hurry and not own then return 0 end

@@ -94,7 +94,10 @@ impl Fleet {
         let name = &connector.name;
         let tasks = || context.supervisor.tasks.clone();
         let shared = self.shared.as_ref();
-        let shared = shared.map(|shared| SharedQuota::new(shared.link.clone(), name, tasks()));
+        let shared = shared.map(|shared| {
+            let quota = SharedQuota::new(shared.link.clone(), name, tasks());
+            quota.by(shared.time.clone())
+        });
         let budget = Arc::new(Budget::new(
             connector.quotas,
             &budget_config(context.config),

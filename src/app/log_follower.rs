@@ -54,7 +54,7 @@ impl LogFollower {
     }
 
     fn apply(&self, polled: &PollResult) {
-        self.time.apply(polled.now);
+        self.time.apply(polled.time);
         for event in &polled.events {
             self.cache.apply(event);
             self.apply_to_admissions(event);

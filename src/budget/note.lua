@@ -1,11 +1,12 @@
 -- Applies an update of a scope: a pause of at least this length, or the end of all pauses; the reservation of a call of
--- each window; a lower limit of the CRM, or a higher one again. Times are microseconds of this server's clock.
+-- each window; a lower limit of the CRM, or a higher one again. Times are microseconds of the clock in clock.lua.
 -- KEYS[1]  the scope's hash, as in request.lua
 -- ARGV     1: pause of all lanes, -1 to end all pauses   2: pause of the background lanes
 --          3: how long a call is reserved for verified credentials
 --          4: how many calls the CRM allows, 0 if unchanged   5: how long that holds   6: how many before
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+--          7 to 9: as in clock.lua
+local now = steady_now()
+if not now then return 0 end
 
 local function text(number) return string.format('%.0f', number) end
 local function stored(field) return tonumber(redis.call('HGET', KEYS[1], field) or 0) end

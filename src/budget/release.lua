@@ -4,11 +4,13 @@
 -- ARGV     1: the name of the call   2: how long it is held from now, -1 if it was not made
 --          for a call that was not made, as in request.lua: 3: how long a call without a known end is held
 --          4: how long a call may be on the wire   5: the length of a part of a day
+--          the last three: as in clock.lua
 for _, key in ipairs({ KEYS[4], KEYS[5] }) do redis.call('ZREM', key, ARGV[1]) end
 
 if tonumber(ARGV[2]) >= 0 then
-  local time = redis.call('TIME')
-  local free = string.format('%.0f', time[1] * 1000000 + time[2] + tonumber(ARGV[2]))
+  local now = steady_now()
+  if not now then return 0 end
+  local free = string.format('%.0f', now + tonumber(ARGV[2]))
   for _, key in ipairs({ KEYS[1], KEYS[2] }) do
     redis.call('ZADD', key, 'XX', free, ARGV[1])
   end

@@ -1,4 +1,5 @@
--- Spends a call of a scope's quota, or says when there will be room. Times are microseconds of this server's clock.
+-- Spends a call of a scope's quota, or says when there will be room. Times are microseconds of the clock in
+-- clock.lua.
 -- KEYS[1]  the scope's hash:
 --            all, share        when the next call is due at an even pace (GCRA), of all lanes and of the share
 --            rest, share_rest  until when all lanes, or the background lanes, are paused; replicas of other versions use
@@ -27,7 +28,7 @@
 --          27, 28: calls of a day, likewise   29: how long a call may be on the wire
 --          30: how soon a call without a place asks again   31: how much later a call pop may do so
 --          32: the length of a part of a day   33: of a day   34, 35: calls of a day that the caller has made itself
---          36: '1' if nothing is granted, because somebody only looks
+--          36: '1' if nothing is granted, because somebody only looks   37 to 39: as in clock.lua
 -- Returns  granted (0 or 1), wait for the pace of all, of the share, pause of all, pause of the background lanes,
 --          calls held by all, when they are free, calls held by the share, when they are free,
 --          1 if a call is reserved for verified credentials, the limits of all and of the share,
@@ -45,8 +46,12 @@ local foreseen, even_tolerance, unknown_for = tonumber(ARGV[18]), tonumber(ARGV[
 
 local function text(number) return string.format('%.0f', number) end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = steady_now()
+-- Nobody may call before the replica has noticed.
+if not now then
+  local again = 100000
+  return { 0, again, again, 0, 0, 0, {}, 0, {}, 0, { limit, share_limit }, { 0, 0, 0, 0, 0, 0, 0 } }
+end
 local stored = redis.call('HMGET', KEYS[1], 'all', 'share', 'rest', 'share_rest', 'pop', 'kept', 'unknown',
   'allowed', 'allowed_until')
 

@@ -22,12 +22,15 @@ use super::window::micros;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 use crate::redis_link::user::token;
-use crate::redis_link::{Link, LinkError, hex};
+use crate::redis_link::{Link, LinkError, RedisTime, hex};
 
 /// One quota, as all replicas share it.
 #[derive(Clone)]
 pub(crate) struct SharedQuota {
     link: Link,
+    /// The time of the server that has the log. In a cluster others have the counts, and their
+    /// clocks.
+    time: Option<RedisTime>,
     tasks: TaskTracker,
     /// The connector.
     whose: String,
@@ -77,19 +80,29 @@ impl SharedQuota {
         // A hash, because a connector's name may contain braces, which would change the hash slot.
         let name = blake3::hash(connector.as_bytes());
         let scripts = QuotaScripts {
-            request: Script::new(include_str!("request.lua")),
-            note: Script::new(include_str!("note.lua")),
-            release: Script::new(include_str!("release.lua")),
+            request: script(include_str!("request.lua")),
+            note: script(include_str!("note.lua")),
+            release: script(include_str!("release.lua")),
         };
         let (whose, replica) = (hex(&name.as_bytes()[..8]), hex(&token()[..8]));
         Self {
             link,
             tasks,
+            time: None,
             whose,
             kind: None,
             replica,
             calls: Arc::default(),
             scripts: Arc::new(scripts),
+        }
+    }
+
+    /// The same by this time, so that calls are counted right also if Redis' clock is set.
+    #[must_use]
+    pub(crate) fn by(self, time: RedisTime) -> Self {
+        Self {
+            time: (!self.link.is_sharded()).then_some(time),
+            ..self
         }
     }
 
@@ -238,9 +251,16 @@ impl SharedQuota {
         keys: &[String],
         texts: &[String],
     ) -> Result<T, LinkError> {
-        let args: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
+        let time = self.time.as_ref();
+        let time = time.map(|time| time.expected(self.link.timeout()));
+        let time = time.unwrap_or_default().map(|micros| micros.to_string());
+        let args: Vec<&[u8]> = texts.iter().chain(&time).map(String::as_bytes).collect();
         self.link.script(script, keys, &args).await
     }
+}
+
+fn script(body: &str) -> Script {
+    Script::new(&[include_str!("clock.lua"), body].concat())
 }
 
 fn duration(micros: i64) -> Duration {

@@ -18,9 +18,10 @@ use std::time::Duration;
 
 use redis::{Cmd, Script};
 
+use crate::clock;
 use crate::domain::SharedTime;
 use crate::redis_link::user::{script, token};
-use crate::redis_link::{Link, LinkError};
+use crate::redis_link::{Link, LinkError, RoundTrip, TimePoll};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use cursor::event_is_sound;
@@ -57,18 +58,26 @@ if not redis.call('HGET', KEYS[1], 'id') then
     redis.call('HSETNX', KEYS[1], 'id', ARGV[1])
     redis.call('DEL', KEYS[2])
 end
-local time, replicas, refused = now(), 0, ''
+local replicas, refused = 0, ''
 local function try(...)
     if refused ~= '' then return end
     replicas = redis.pcall(...)
     if type(replicas) == 'table' then replicas, refused = 0, replicas.err end
 end
+-- The shared time is this server's time of day plus a correction. A replica that has seen the sum jump proposes another
+-- one. The first proposal counts, because the others were made by the same correction as before.
+local step, is_set = tonumber(redis.call('HGET', KEYS[1], 'step') or 0), false
+if ARGV[9] ~= '' and step == tonumber(ARGV[8]) then
+    step, is_set = tonumber(ARGV[9]), true
+    try('HSET', KEYS[1], 'step', ARGV[9])
+end
+local time = now() + step
 -- Each poll counts up. Data that has counted less than this replica knows is older than it: of a failover, or restored.
 local beat = 0
 try('HINCRBY', KEYS[1], 'beat', 1)
 if refused == '' then beat = replicas end
 try('HSETNX', KEYS[1], 'since', time)
-if refused == '' and beat <= tonumber(ARGV[6]) then try('HSET', KEYS[1], 'since', time) end
+if refused == '' and (beat <= tonumber(ARGV[6]) or is_set) then try('HSET', KEYS[1], 'since', time, 'lost', time) end
 -- The clock was set back: nobody can say any more for how long the data has been kept.
 if tonumber(redis.call('HGET', KEYS[1], 'since') or time) > time then try('HSET', KEYS[1], 'since', time) end
 try('ZREMRANGEBYSCORE', KEYS[3], '-inf', time - ARGV[2])
@@ -88,9 +97,10 @@ for _, entry in ipairs(entries) do
     flat[#flat + 1] = entry[1]
     flat[#flat + 1] = entry[2][2]
 end
-local head = redis.call('HMGET', KEYS[1], 'id', 'n', 'since')
+local head = redis.call('HMGET', KEYS[1], 'id', 'n', 'since', 'lost')
 local kept = math.max(time - tonumber(head[3] or time), 0)
-return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept, present, beat}
+return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept, present, beat, step,
+    tonumber(head[4] or '0')}
 ";
 
 /// What one poll brought.
@@ -105,8 +115,8 @@ pub struct PollResult {
     pub(crate) present: u32,
     /// Whether there may be more to read immediately.
     pub more: bool,
-    /// Redis' time.
-    pub now: SharedTime,
+    /// What Redis says of the time.
+    pub time: TimePoll,
     /// How long Redis has kept its data, as far as the log shows it.
     pub(crate) kept_for: Duration,
 }
@@ -184,6 +194,7 @@ impl InvalidationLog {
             failed_before: false,
             logged: None,
             beat: 0,
+            latest: None,
         }
     }
 }
@@ -200,6 +211,15 @@ pub struct LogReader {
     logged: Option<String>,
     /// The number of polls that Redis had counted.
     beat: u64,
+    /// The last reading of the shared time.
+    latest: Option<RoundTrip>,
+}
+
+/// Another correction of Redis' time of day, in milliseconds, instead of the one that held.
+#[derive(Debug, Clone, Copy)]
+struct NewStep {
+    before: i64,
+    after: i64,
 }
 
 impl fmt::Debug for LogReader {
@@ -217,7 +237,8 @@ impl LogReader {
     /// # Errors
     /// [`LinkError`]. Nothing is lost: the next successful poll continues from here.
     pub async fn poll(&mut self) -> Result<PollResult, LinkError> {
-        let reply = self.request().await.inspect_err(|error| self.note(error))?;
+        let reply = self.steady_reply().await;
+        let reply = reply.inspect_err(|error| self.note(error))?;
         let replicas = self.count(&reply);
         let mut events = Vec::new();
         self.cursor = Some(if let Some(cursor) = self.cursor.take() {
@@ -236,7 +257,12 @@ impl LogReader {
             replicas,
             present: reply.7.max(1),
             more: reply.3.len() >= 2 * BATCH,
-            now: SharedTime(reply.4),
+            time: TimePoll {
+                now: SharedTime(reply.4),
+                step: reply.9,
+                lost: SharedTime(reply.10),
+                took: self.latest.map_or(Duration::ZERO, |trip| trip.took()),
+            },
             kept_for: Duration::from_millis(reply.6),
         })
     }
@@ -281,7 +307,43 @@ impl LogReader {
         }
     }
 
-    async fn request(&self) -> Result<LogReply, LinkError> {
+    /// A reply in which the shared time runs as it did before. If Redis' clock was set, this
+    /// replica proposes another correction, or takes over that of the replica that was first.
+    async fn steady_reply(&mut self) -> Result<LogReply, LinkError> {
+        let (reply, trip) = self.timed_request(None).await?;
+        let jump = self.latest.map_or(0, |latest| trip.jump_since(&latest));
+        let (reply, trip) = if jump == 0 {
+            (reply, trip)
+        } else {
+            tracing::warn!(
+                jump_ms = jump,
+                "the clock of Redis was set, or another server with another clock took over"
+            );
+            let step = NewStep {
+                before: reply.9,
+                after: reply.9 - jump,
+            };
+            self.timed_request(Some(step)).await?
+        };
+        self.latest = Some(trip);
+        Ok(reply)
+    }
+
+    async fn timed_request(
+        &self,
+        step: Option<NewStep>,
+    ) -> Result<(LogReply, RoundTrip), LinkError> {
+        let sent = clock::now();
+        let reply = self.request(step).await?;
+        let trip = RoundTrip {
+            told: SharedTime(reply.4),
+            sent,
+            received: clock::now(),
+        };
+        Ok((reply, trip))
+    }
+
+    async fn request(&self, step: Option<NewStep>) -> Result<LogReply, LinkError> {
         let identity = token();
         let from = self
             .cursor
@@ -292,7 +354,10 @@ impl LogReader {
             self.beat.to_string(),
             [ALIVE_MS, PRESENT_MS].map(str::as_bytes),
         );
-        let args: [&[u8]; 7] = [
+        let steps = step.map_or_else(Default::default, |step| {
+            [step.before, step.after].map(|step| step.to_string())
+        });
+        let args: [&[u8]; 9] = [
             &identity,
             alive,
             &self.replica,
@@ -300,6 +365,8 @@ impl LogReader {
             batch.as_bytes(),
             beat.as_bytes(),
             present,
+            steps[0].as_bytes(),
+            steps[1].as_bytes(),
         ];
         self.link.script(&self.poll, &keys(&self.link), &args).await
     }

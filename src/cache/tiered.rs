@@ -320,7 +320,7 @@ impl TieredCache {
 
     fn promote(&self, key: &ContactKey, mark: ReadMark, entry: Option<Entry>) -> Option<Stored> {
         let entry = entry?;
-        let asked = self.shared.as_ref()?.time.here(entry.asked_at())?;
+        let asked = self.shared.as_ref()?.time.stored(entry.asked_at())?;
         let stored = self.servable(entry.clone(), asked, Source::Redis)?;
         let kept = MemoryEntry {
             entry,
@@ -333,9 +333,21 @@ impl TieredCache {
         Some(stored)
     }
 
-    fn servable(&self, entry: Entry, asked: Timestamp, source: Source) -> Option<Stored> {
+    /// The age and the freshness of an answer for which the CRM was asked at `asked`, stored or not.
+    #[must_use]
+    pub(crate) fn judge(&self, entry: &Entry, asked: Timestamp) -> (Duration, Freshness) {
         let age = self.clock.now().since(asked);
-        let freshness = judge(&entry, age, &self.memory.ages().get());
+        (age, judge(entry, age, &self.memory.ages().get()))
+    }
+
+    /// A stored answer that was found a while ago, if it may still be served.
+    #[must_use]
+    pub(crate) fn still(&self, stored: Stored) -> Option<Stored> {
+        self.servable(stored.entry, stored.asked, stored.source)
+    }
+
+    fn servable(&self, entry: Entry, asked: Timestamp, source: Source) -> Option<Stored> {
+        let (age, freshness) = self.judge(&entry, asked);
         (freshness != Freshness::Expired).then_some(Stored {
             entry,
             freshness,

@@ -184,6 +184,12 @@ impl Link {
         self.sharded
     }
 
+    /// How long a call may take.
+    #[must_use]
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The names of keys in this Redis.
     #[must_use]
     pub fn names(&self) -> &KeyNames {

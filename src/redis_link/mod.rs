@@ -34,6 +34,7 @@ mod probe;
 mod reads;
 mod refusal;
 mod secret;
+mod steadiness;
 mod time;
 mod url;
 pub mod user;
@@ -47,7 +48,8 @@ pub(crate) use names::{PartyHash, hex};
 pub use reads::Reads;
 pub use secret::SharedSecret;
 pub(crate) use secret::derive_secret;
-pub use time::RedisTime;
+pub(crate) use steadiness::RoundTrip;
+pub use time::{RedisTime, TimePoll};
 pub(crate) use url::RedisUrl;
 
 /// How long one connection attempt may take, including name resolution and TLS.

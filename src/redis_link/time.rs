@@ -1,16 +1,20 @@
-//! Redis' time, as far as this process knows it.
+//! The time that replicas share, as far as this process knows it.
 //!
-//! Keeps the difference between Redis' clock and the clock of this process. It is updated with
-//! every reading of Redis' time: ten times a second while the log is read. The age of an answer
-//! does not depend on any replica's time of day: replicas compare Redis' time, and measure between
+//! It is Redis' time of day plus a correction on which the replicas agree in the log, so that it
+//! runs evenly also if Redis' clock is set ([`steadiness`](super::steadiness)).
+//!
+//! Keeps the difference between that time and the clock of this process. It is updated with every
+//! reading of Redis' time: ten times a second while the log is read. The age of an answer does not
+//! depend on any replica's time of day: replicas compare the shared time, and measure between
 //! readings with a monotonic clock. The shorter the round trip of a reading, the more exact the
 //! difference.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock, Instant};
 use crate::domain::{SharedTime, Timestamp};
 
 /// Converts between the two clocks. Clones share the readings.
@@ -20,12 +24,51 @@ pub struct RedisTime {
     latest: Arc<Mutex<Option<TimeReading>>>,
 }
 
-/// A time of Redis' clock, and when it was read.
+/// A reading of the shared time, and when it was read.
 #[derive(Debug, Clone, Copy)]
 struct TimeReading {
     shared: SharedTime,
     here: Timestamp,
+    /// The same reading, by clocks that tests do not move.
+    told: SharedTime,
+    read: Instant,
+    /// Milliseconds from Redis' time of day to the shared time.
+    step: i64,
+    /// What was stored before may be older data of Redis. As it was read, and by the clock that
+    /// tests move, as that was then.
+    lost: [SharedTime; 2],
 }
+
+/// How far Redis' time may be from the expected one: less than the shortest window.
+const INEXACT: Duration = Duration::from_millis(250);
+
+/// What one poll of the log says of the time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimePoll {
+    /// The shared time.
+    pub now: SharedTime,
+    /// Milliseconds from Redis' time of day to the shared time.
+    pub(crate) step: i64,
+    /// When Redis last came back with older data, or its clock was set; zero if never. What was
+    /// stored before does not count.
+    pub(crate) lost: SharedTime,
+    /// How long the round trip took. Redis may have read its clock at any moment of it.
+    pub(crate) took: Duration,
+}
+
+impl From<SharedTime> for TimePoll {
+    /// A Redis whose clock was never set, and that has lost nothing.
+    fn from(now: SharedTime) -> Self {
+        Self {
+            now,
+            ..Self::default()
+        }
+    }
+}
+
+/// What a script needs to read Redis' clock, in microseconds: the correction, Redis' time of day as
+/// this process expects it, and how far that may be off. All zero if it cannot say.
+pub(crate) type ExpectedTime = [i64; 3];
 
 impl RedisTime {
     /// Starts without a reading.
@@ -37,31 +80,82 @@ impl RedisTime {
         }
     }
 
-    /// Applies a time that Redis has just returned. Returns the time that this process should use.
-    pub fn apply(&self, reading: SharedTime) -> SharedTime {
-        let (shared, here) = (self.clock.elsewhere(reading), self.clock.now());
-        *self.latest.lock() = Some(TimeReading { shared, here });
-        shared
+    /// Applies a reading of the log.
+    pub fn apply(&self, poll: impl Into<TimePoll>) {
+        let poll = poll.into();
+        let mut latest = self.latest.lock();
+        let lost = latest
+            .map(|latest| latest.lost)
+            .filter(|[told, _]| *told == poll.lost)
+            .unwrap_or_else(|| [poll.lost, self.clock.elsewhere(poll.lost)]);
+        // As if Redis had read its clock at the earliest moment, so that no answer seems younger
+        // than it is, even if this process stood still before it received the reply.
+        let now = clock::now();
+        *latest = Some(TimeReading {
+            shared: self.clock.elsewhere(poll.now),
+            here: self.clock.now().before(poll.took),
+            told: poll.now,
+            read: now.checked_sub(poll.took).unwrap_or(now),
+            step: poll.step,
+            lost,
+        });
     }
 
-    /// Redis' time now; `None` before the first reading.
+    /// The shared time that Redis' time of day `told` is, which Redis has just returned. If the two
+    /// differ by more than a slow reply explains, Redis' clock has just been set, and this
+    /// process' own idea of the time counts.
+    pub fn shared(&self, told: SharedTime) -> SharedTime {
+        let latest = *self.latest.lock();
+        let Some(latest) = latest else {
+            // Nothing was polled yet, so this is the best that is known.
+            self.apply(told);
+            return self.clock.elsewhere(told);
+        };
+        let shared = SharedTime(told.0.saturating_add_signed(latest.step));
+        let expected = latest.expected();
+        if shared.0.abs_diff(expected.0) > millis(INEXACT * 4) {
+            return self.clock.elsewhere(expected);
+        }
+        self.clock.elsewhere(shared)
+    }
+
+    /// What a script needs to read Redis' clock. `patience` is how long its caller waits for it.
+    pub(crate) fn expected(&self, patience: Duration) -> ExpectedTime {
+        let Some(latest) = *self.latest.lock() else {
+            return ExpectedTime::default();
+        };
+        let micros = |millis: i64| millis.saturating_mul(1_000);
+        let expected = i64::try_from(latest.expected().0).unwrap_or(i64::MAX) - latest.step;
+        let tolerance = i64::try_from(millis(INEXACT + patience)).unwrap_or(i64::MAX);
+        [latest.step, expected, tolerance].map(micros)
+    }
+
+    /// The shared time now; `None` before the first reading.
     #[must_use]
     pub(crate) fn now(&self) -> Option<SharedTime> {
-        let TimeReading { shared, here } = (*self.latest.lock())?;
+        let TimeReading { shared, here, .. } = (*self.latest.lock())?;
         Some(SharedTime(
             shared.0 + (self.clock.now().0.saturating_sub(here.0)),
         ))
     }
 
-    /// The moment of this process at which Redis' clock showed `shared`. `None` if it is too far
-    /// ahead of Redis' time, or that time is not known.
+    /// The moment of this process at which the shared time was `shared`. `None` if it is too far
+    /// ahead, or that time is not known.
     #[must_use]
     pub(crate) fn here(&self, shared: SharedTime) -> Option<Timestamp> {
         let age = self.now()?.since(shared)?;
         Some(self.clock.now().before(age))
     }
 
-    /// The time of Redis' clock at a moment of this process.
+    /// As [`RedisTime::here`], for what Redis has stored since `shared`. `None` also if Redis has
+    /// come back with older data after that: the answer may have been invalidated meanwhile.
+    #[must_use]
+    pub(crate) fn stored(&self, shared: SharedTime) -> Option<Timestamp> {
+        let [told, lost] = (*self.latest.lock())?.lost;
+        (lost <= shared || told == SharedTime(0)).then(|| self.here(shared))?
+    }
+
+    /// The shared time at a moment of this process.
     #[must_use]
     pub(crate) fn there(&self, here: Timestamp) -> Option<SharedTime> {
         let ago = self.clock.now().since(here);
@@ -69,6 +163,17 @@ impl RedisTime {
             u64::try_from(ago.as_millis()).unwrap_or(u64::MAX),
         )))
     }
+}
+
+impl TimeReading {
+    /// The shared time now, by clocks that tests do not move.
+    fn expected(&self) -> SharedTime {
+        SharedTime(self.told.0.saturating_add(millis(self.read.elapsed())))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -90,7 +195,7 @@ mod tests {
             ),
             (None, None, None)
         );
-        assert_eq!(time.apply(SharedTime(70_000)), SharedTime(70_000));
+        assert_eq!(time.shared(SharedTime(70_000)), SharedTime(70_000));
         clock.advance(Duration::from_secs(2));
         assert_eq!(time.now(), Some(SharedTime(72_000)));
         assert_eq!(time.here(SharedTime(71_000)), Some(Timestamp(1_001_000)));
@@ -102,7 +207,7 @@ mod tests {
     fn a_time_of_day_that_jumps_changes_nothing() {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let time = RedisTime::new(Arc::new(clock.clone()));
-        time.apply(SharedTime(70_000));
+        time.shared(SharedTime(70_000));
         for jump in [3_600_000, -7_200_000] {
             clock.set_wall(jump);
             assert_eq!(
@@ -110,5 +215,49 @@ mod tests {
                 (Some(SharedTime(70_000)), Some(clock.now()))
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_of_redis_that_was_just_set_does_not_count() {
+        let time = RedisTime::new(Arc::new(ManualClock::new(Timestamp(1_000_000))));
+        time.apply(TimePoll {
+            step: -500,
+            ..TimePoll::from(SharedTime(70_000))
+        });
+        clock::sleep(Duration::from_secs(2)).await;
+        for (told, shared) in [
+            (72_500, 72_000),
+            (73_400, 72_900),
+            (90_000, 72_000),
+            (0, 72_000),
+        ] {
+            assert_eq!(time.shared(SharedTime(told)), SharedTime(shared), "{told}");
+        }
+        let expected = time.expected(Duration::from_millis(50));
+        assert_eq!(expected, [-500_000, 72_500_000, 300_000]);
+    }
+
+    #[test]
+    fn what_was_stored_before_a_loss_of_data_has_no_moment() {
+        let time = RedisTime::new(Arc::new(ManualClock::new(Timestamp(1_000_000))));
+        time.apply(TimePoll {
+            lost: SharedTime(69_000),
+            ..TimePoll::from(SharedTime(70_000))
+        });
+        assert_eq!(time.stored(SharedTime(68_999)), None);
+        assert_eq!(time.stored(SharedTime(69_000)), Some(Timestamp(999_000)));
+        assert_eq!(time.here(SharedTime(68_000)), Some(Timestamp(998_000)));
+    }
+
+    #[test]
+    fn no_answer_seems_younger_because_the_reply_of_a_poll_was_late() {
+        let clock = ManualClock::new(Timestamp(1_000_000));
+        let time = RedisTime::new(Arc::new(clock.clone()));
+        time.apply(TimePoll {
+            took: Duration::from_secs(3),
+            ..TimePoll::from(SharedTime(70_000))
+        });
+        assert_eq!(time.now(), Some(SharedTime(73_000)));
+        assert_eq!(time.here(SharedTime(60_000)), Some(Timestamp(987_000)));
     }
 }

@@ -31,19 +31,22 @@ impl Resolver {
                 .await
                 .unwrap_or(Err(TOO_LONG)),
         }?;
-        Ok(self.answer(loaded, shared))
+        self.answer(loaded, shared).ok_or(TOO_LONG)
     }
 
-    /// The result of a load as the answer to a caller that `shared` it or not.
-    pub(super) fn answer(&self, loaded: Loaded, shared: bool) -> Answer {
-        Answer {
-            age: self.deps.clock.now().since(loaded.asked),
+    /// The result of a load as the answer to a caller that `shared` it or not. It is judged as a
+    /// stored answer is: a load that waited for its turn in the quota, or for details, may have
+    /// begun long ago. `None` if it is past its hard end by now.
+    pub(super) fn answer(&self, loaded: Loaded, shared: bool) -> Option<Answer> {
+        let (age, freshness) = self.deps.cache.judge(&loaded.entry, loaded.asked);
+        (freshness != Freshness::Expired).then_some(Answer {
+            age,
             entry: loaded.entry,
             source: loaded.source,
-            freshness: Freshness::Fresh,
+            freshness,
             shared,
             crm_requests: loaded.crm_requests,
-        }
+        })
     }
 
     /// The answer that is being loaded behind the one that a watched question has got. `None` if
@@ -57,12 +60,21 @@ impl Resolver {
         let shared = seat.joined();
         let loaded = async {
             if let Some(names) = seat.early().await {
-                question.show(|| LookupProgress::Names(self.answer(names, shared)));
+                self.show_names(question, names, shared);
             }
             seat.done().await
         };
         let loaded = clock::timeout(self.config.timeout, loaded).await?;
-        loaded.ok().map(|loaded| self.answer(loaded, shared))
+        self.answer(loaded.ok()?, shared)
+    }
+
+    /// Shows the contacts of a load to the watcher, if there is one, while their details are loaded.
+    fn show_names(&self, question: &Question, names: Loaded, shared: bool) {
+        if question.is_watched()
+            && let Some(answer) = self.answer(names, shared)
+        {
+            question.show(|| LookupProgress::Names(answer));
+        }
     }
 
     fn count_shared(&self, question: &Question) {
@@ -84,7 +96,7 @@ impl Resolver {
         let Some(names) = seat.early().await else {
             return seat.done().await;
         };
-        question.show(|| LookupProgress::Names(self.answer(names.clone(), shared)));
+        self.show_names(question, names.clone(), shared);
         let until = names.timing.found_at + self.details_patience(&names, question);
         let all = clock::timeout_at(until, seat.done()).await;
         if all.is_none() {

@@ -125,6 +125,11 @@ impl Resolver {
                 return Ok(answer);
             }
         }
+        // Its end may have come while the CRM was asked.
+        let Some(stored) = self.deps.cache.still(stored) else {
+            let _place = self.wait_place(question.asker(), Some(&identity))?;
+            return self.load(question, Some(identity)).await;
+        };
         self.revalidate(question, identity);
         Ok(stored.into())
     }

@@ -76,6 +76,29 @@ async fn a_crm_that_takes_longer_than_the_moment_is_not_waited_for() {
     }
 }
 
+/// A look-up under these ages, for which the CRM takes a moment in which so much time passes.
+async fn loaded_in(passes: Duration) -> Result<Freshness, tonic::Code> {
+    let crm = FakeCrm::start(|seen| created(seen).after(Duration::from_millis(300))).await;
+    let ages = "[cache]\nfound = { fresh = \"10m\", stale = \"1h\" }\n";
+    let daemon = TestDaemon::with(&crm, "example", ages).await;
+    let passing = async {
+        eventually("the load is under way", || crm.searches() == 1).await;
+        daemon.clock.advance(passes);
+    };
+    let (answer, ()) = tokio::join!(daemon.find(find()), passing);
+    answer
+        .map(|answer| freshness(&answer))
+        .map_err(|status| status.code())
+}
+
+#[tokio::test]
+async fn what_a_load_brings_is_judged_by_its_age_as_what_is_stored() {
+    let minutes = |minutes: u64| loaded_in(Duration::from_secs(60 * minutes));
+    assert_eq!(minutes(0).await, Ok(Freshness::Fresh));
+    assert_eq!(minutes(30).await, Ok(Freshness::Stale));
+    assert_eq!(minutes(61).await, Err(tonic::Code::Unavailable));
+}
+
 #[tokio::test]
 async fn nobody_waits_for_news_who_is_in_no_hurry_or_wants_no_call() {
     for (trigger, only_if_cached) in [

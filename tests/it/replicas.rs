@@ -1,5 +1,6 @@
 //! Several replicas over one Redis.
 
+mod clock_steps;
 mod forgetting;
 mod loads;
 mod lost_counts;

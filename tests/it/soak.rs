@@ -1,13 +1,45 @@
-//! How the soak judges memory, by the figures of runs of it.
+//! The soak for a minute, its plan, and how it judges memory.
 
 use std::time::Duration;
 
 use contactd::clock;
 
-use memory::{AtRest, JUDGED_FROM, REMEMBERED, SentCredentials};
+use run::memory::{AtRest, JUDGED_FROM, REMEMBERED, SentCredentials};
+use run::plan::{KINDS, Times, plan};
+use run::{Load, run};
 
-#[path = "../bench/soak/memory.rs"]
-mod memory;
+#[allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what it did is for people"
+)]
+#[path = "../bench/soak/run.rs"]
+mod run;
+
+/// What two cores carry beside a debug build.
+const LOAD: Load = Load {
+    callers: 16,
+    pause_ms: 80,
+    batches: 3,
+    editors: 2,
+    rude: 3,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn a_minute_of_faults_contradicts_nothing() {
+    run(Duration::from_secs(60), 13, LOAD).await.unwrap();
+}
+
+#[test]
+fn a_seed_plans_the_same_faults_again_and_another_seed_others() {
+    let hour = Times::of(Duration::from_secs(3_600), true);
+    assert_eq!(plan(1, hour), plan(1, hour));
+    assert_ne!(plan(1, hour), plan(2, hour));
+    let kinds = plan(1, hour).into_iter().map(|fault| fault.kind);
+    let kinds: std::collections::BTreeSet<_> = kinds.collect();
+    assert_eq!(kinds.len(), KINDS, "an hour has all of them");
+}
 
 /// Credentials that a replica was sent in a minute: as estimated for a run that did not count them,
 /// and the most that was counted.

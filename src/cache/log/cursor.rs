@@ -6,9 +6,22 @@ use super::event::{self, ReplicaEvent};
 
 /// The reply of one poll: the log's identity, the number of its last event, the number of live
 /// replicas, and ids and payloads of events. These start with the reader's last event, or with the
-/// log's last one if the reader has no cursor yet. Then come Redis' time, the reason if the
-/// replicas could not be counted, and how long Redis has kept its data.
-pub(super) type LogReply = (Vec<u8>, u64, u32, Vec<Vec<u8>>, u64, String, u64, u32, u64);
+/// log's last one if the reader has no cursor yet. Then come the shared time, the reason if the
+/// replicas could not be counted, how long Redis has kept its data, how many replicas are present,
+/// the number of polls, the correction of Redis' time of day, and when Redis last came back with older data.
+pub(super) type LogReply = (
+    Vec<u8>,
+    u64,
+    u32,
+    Vec<Vec<u8>>,
+    u64,
+    String,
+    u64,
+    u32,
+    u64,
+    i64,
+    u64,
+);
 
 /// How far a reader has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +124,7 @@ pub(crate) fn event_is_sound(bytes: &[u8]) {
         .iter()
         .find_map(|id| split(id))
         .map_or(0, |(number, _)| number);
-    let reply = (vec![1], end, 1, entries, 0, String::new(), 0, 1, 0);
+    let reply = (vec![1], end, 1, entries, 0, String::new(), 0, 1, 0, 0, 0);
     let mut events = Vec::new();
     let at = Cursor {
         identity: vec![1],

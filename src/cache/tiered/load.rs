@@ -25,7 +25,7 @@ impl TieredCache {
         };
         let redis_ticket = RedisTicket {
             number_token: begun.number_token,
-            asked: time.apply(begun.now),
+            asked: time.shared(begun.now),
         };
         ticket(Some(redis_ticket), Some(begun.held))
     }

@@ -5,30 +5,46 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contactd::clock::{self, Stopwatch};
+use contactd::clock::{self, Instant};
 use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1 as pb;
 use contactd::pb::v1::invalidate_contacts_request::Scope;
 use fastrand::Rng;
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
 
-use crate::Soak;
+use super::Soak;
+use super::check::Asked;
+use super::truth::{Forgotten, NUMBERS, Owner, PEOPLE};
+use super::verdicts::Wrong;
 use crate::support::fleet::number;
 use crate::support::wire::{FIND, head};
-use crate::world::{Asked, NUMBERS, PEOPLE};
 
-type Client = ContactServiceClient<Channel>;
+/// Unlike tonic's own, it does not end a call by the caller's timer when the deadline passes, which
+/// would hide what the daemon answers.
+type Client = ContactServiceClient<Http<HttpConnector, tonic::body::Body>>;
 
 /// Calls of one connection before it is replaced.
-const CALLS: usize = 500;
+const CALLS: usize = 300;
+/// An answer may be so much later than its deadline, beside what this process is late.
+const MARGIN: Duration = Duration::from_millis(250);
+/// Nobody waits longer for an answer that does not come.
+const GIVEN_UP: Duration = Duration::from_secs(10);
 
 fn client(soak: &Soak, replica: usize) -> anyhow::Result<Client> {
-    Ok(ContactServiceClient::new(
-        Endpoint::from_shared(soak.replicas[replica].grpc.clone())?.connect_lazy(),
-    ))
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let http = Http::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build(connector);
+    let doors = soak.replicas[replica]
+        .doors()
+        .unwrap_or_else(super::nowhere);
+    Ok(ContactServiceClient::with_origin(http, doors.grpc.parse()?))
 }
 
 fn user(id: usize) -> pb::User {
@@ -48,28 +64,40 @@ fn a_number(rng: &mut Rng) -> usize {
     }
 }
 
+/// A person; most calls are of a few of them.
+fn a_person(rng: &mut Rng) -> usize {
+    if rng.bool() {
+        rng.usize(..5)
+    } else {
+        rng.usize(..PEOPLE)
+    }
+}
+
 /// One caller after the other, each at one replica.
-pub(super) async fn ring(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
+pub(crate) async fn ring(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
     loop {
         let replica = rng.usize(..soak.replicas.len());
         let client = client(&soak, replica)?;
         for _ in 0..CALLS {
-            if !soak
-                .goes_on_after(Duration::from_millis(rng.u64(..40)))
-                .await
-            {
+            let pause = Duration::from_millis(rng.u64(..2 * soak.load.pause_ms));
+            if !soak.goes_on_after(pause).await {
                 return Ok(());
             }
-            look_up(&soak, client.clone(), replica, &mut rng).await;
+            if !look_up(&soak, client.clone(), replica, &mut rng).await {
+                break;
+            }
         }
     }
 }
 
-async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng) {
-    let person = rng.usize(..PEOPLE);
+/// One look-up. Returns whether the replica answered.
+async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng) -> bool {
+    let person = a_person(rng);
+    let token = soak.truth.token(person, rng);
+    let was_good = matches!(soak.truth.owner(&token), Owner::Person(_));
     let asked = Asked {
         replica,
-        token: soak.world.token(person, rng),
+        token,
         user: if rng.u8(..20) == 0 {
             rng.usize(..PEOPLE)
         } else {
@@ -78,7 +106,7 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
         number: a_number(rng),
         began: clock::now(),
     };
-    soak.sent[replica].sent(&asked.token, asked.began);
+    soak.replicas[replica].sent.sent(&asked.token, asked.began);
     let trigger = match rng.u8(..20) {
         0 => pb::Trigger::ManualRefresh,
         1 => pb::Trigger::InitialMatch,
@@ -94,54 +122,100 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
     });
     // Some have little time, and some hang up.
     let (deadline, patience) = match rng.u8(..20) {
-        0 => (rng.u64(1..50), 5_000),
-        1 => (2_000, rng.u64(..30)),
-        _ => (2_000, 5_000),
+        0 => (rng.u64(1..50), GIVEN_UP),
+        1 => (2_000, Duration::from_millis(rng.u64(..30))),
+        _ => (2_000, GIVEN_UP),
     };
-    request.set_timeout(Duration::from_millis(deadline));
-    let stopwatch = Stopwatch::start();
-    match clock::timeout(
-        Duration::from_millis(patience),
-        client.find_contact(request),
-    )
-    .await
-    {
-        None => soak.figures.count("hung up"),
+    let deadline = Duration::from_millis(deadline);
+    request.set_timeout(deadline);
+    let answer = clock::timeout(patience, client.find_contact(request)).await;
+    let received = clock::now();
+    if answer.is_none() && patience != GIVEN_UP {
+        soak.verdicts.count("hung up");
+        return true;
+    }
+    soak.check_deadline(replica, asked.began, received, deadline);
+    match answer {
+        None => false,
         Some(Ok(answer)) => {
             let answer = answer.into_inner();
-            soak.world.check(&asked, &answer);
+            soak.check(&asked, &answer, received);
             let how = answer.lookup.unwrap_or_default();
-            let is_hit =
-                how.source() == pb::Source::Memory && how.freshness() == pb::Freshness::Fresh;
-            soak.figures.answered(is_hit.then(|| stopwatch.elapsed()));
+            let is_hit = how.source() != pb::Source::Crm;
+            soak.figures.answered(is_hit, received - asked.began);
+            true
         }
         Some(Err(status)) => {
-            let reason = reason(&status);
-            if matches!(reason.as_str(), "CRM_UNAUTHENTICATED" | "CRM_FORBIDDEN") {
-                soak.world.refused(&asked);
+            let reason = soak.refused(replica, asked.began, &status);
+            let is_good = matches!(soak.truth.owner(&asked.token), Owner::Person(_));
+            if reason == "CRM_UNAUTHENTICATED" && was_good && is_good {
+                soak.verdicts
+                    .wrong(Wrong::TrueTokenRefused, Some(replica), format!("{asked:?}"));
             }
-            soak.figures.count(&reason);
+            reason != NO_REASON
         }
     }
 }
 
-fn reason(status: &Status) -> String {
-    use tonic_types::StatusExt as _;
-    status
-        .get_details_error_info()
-        .map_or_else(|| format!("{:?}", status.code()), |info| info.reason)
+/// A failure that no replica has said.
+const NO_REASON: &str = "no answer";
+
+impl Soak {
+    /// Judges whether a replica answered within a deadline.
+    fn check_deadline(
+        &self,
+        replica: usize,
+        began: Instant,
+        received: Instant,
+        deadline: Duration,
+    ) {
+        let late = (received - began).saturating_sub(deadline + MARGIN);
+        if late.is_zero() {
+            return;
+        }
+        let own = self.lateness.longest(began, received);
+        if self.troubles.replica_was_down(replica, began, received) {
+            self.verdicts.count("late: the replica was down");
+        } else if late <= 2 * own {
+            self.verdicts.count("late: the machine was starved");
+        } else {
+            let what = format!("{late:?} after {deadline:?}; this process was {own:?} late");
+            self.verdicts.wrong(Wrong::Late, Some(replica), what);
+        }
+    }
+
+    /// Counts a refusal, and judges whether it is one. Returns its reason.
+    fn refused(&self, replica: usize, began: Instant, status: &Status) -> String {
+        use tonic_types::StatusExt as _;
+        if let Some(info) = status.get_details_error_info() {
+            self.verdicts.count(&format!("refused: {}", info.reason));
+            return info.reason;
+        }
+        // A deadline of some milliseconds is over before the daemon itself sees the call.
+        if status.metadata().contains_key("content-type") {
+            let reason = format!("{:?}", status.code());
+            self.verdicts.count(&format!("refused: {reason}"));
+            return reason;
+        }
+        if self.troubles.replica_was_down(replica, began, clock::now()) {
+            self.verdicts.count("no answer: the replica was down");
+        } else {
+            self.verdicts
+                .wrong(Wrong::Unreachable, Some(replica), format!("{status:?}"));
+        }
+        NO_REASON.to_owned()
+    }
 }
 
 /// Batches, each in its own time; some are left in the middle.
-pub(super) async fn warm_up(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
+pub(crate) async fn warm_up(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
     while soak
         .goes_on_after(Duration::from_millis(rng.u64(..2_000)))
         .await
     {
-        let person = rng.usize(..PEOPLE);
-        let auth_header = soak.world.token(person, &mut rng);
-        let replica = rng.usize(..soak.replicas.len());
-        soak.sent[replica].sent(&auth_header, clock::now());
+        let (person, replica) = (a_person(&mut rng), rng.usize(..soak.replicas.len()));
+        let (auth_header, began) = (soak.truth.token(person, &mut rng), clock::now());
+        soak.replicas[replica].sent.sent(&auth_header, began);
         let phone_numbers = (0..rng.usize(1..60))
             .map(|_| number(rng.usize(..NUMBERS)))
             .collect();
@@ -159,30 +233,34 @@ pub(super) async fn warm_up(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()>
             Ok::<_, Status>(())
         };
         match clock::timeout(patience, run).await {
-            None => soak.figures.count("batch left"),
-            Some(Ok(())) => soak.figures.count("batch done"),
-            Some(Err(status)) => soak.figures.count(&format!("batch {}", reason(&status))),
+            None => soak.verdicts.count("batch left"),
+            Some(Ok(())) => soak.verdicts.count("batch done"),
+            Some(Err(status)) => drop(soak.refused(replica, began, &status)),
         }
     }
     Ok(())
 }
 
 /// Edits contacts, each with the invalidation that belongs to it, and renews tokens.
-pub(super) async fn edit(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
+pub(crate) async fn edit(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
     while soak
         .goes_on_after(Duration::from_millis(rng.u64(..200)))
         .await
     {
-        if rng.u8(..20) == 0 {
-            soak.world.rotate(rng.usize(..PEOPLE));
+        if rng.u8(..40) == 0 {
+            soak.truth.rotate(rng.usize(..PEOPLE));
         }
-        let (replica, person) = (rng.usize(..soak.replicas.len()), rng.usize(..PEOPLE));
+        let (replica, person) = (rng.usize(..soak.replicas.len()), a_person(&mut rng));
         let edited: Vec<_> = if rng.u8(..100) == 0 {
             (0..NUMBERS).collect()
         } else {
             vec![a_number(&mut rng)]
         };
-        let oldest: Vec<_> = edited.iter().map(|n| (*n, soak.world.edit(*n))).collect();
+        edited.iter().for_each(|n| soak.truth.edit(*n, &mut rng));
+        // Some change without a word; what is stored lives until its end.
+        if rng.u8(..4) == 0 {
+            continue;
+        }
         let scope = match edited.len() {
             1 => Scope::Numbers(pb::PhoneNumbers {
                 phone_numbers: vec![number(edited[0])],
@@ -193,21 +271,27 @@ pub(super) async fn edit(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
             user: Some(user(person)),
             scope: Some(scope),
         };
-        match client(&soak, replica)?.invalidate_contacts(request).await {
+        let asked = clock::now();
+        let call = client(&soak, replica)?.invalidate_contacts(request).await;
+        match call {
             Ok(_) => {
-                soak.world.forgot(replica, person, &oldest);
-                soak.figures.count("forgotten");
+                let confirmed = clock::now();
+                let forgotten = Forgotten {
+                    replica,
+                    asked,
+                    confirmed,
+                };
+                soak.truth.forgot(person, &edited, forgotten);
+                soak.verdicts.count("invalidated");
             }
-            Err(status) => soak
-                .figures
-                .count(&format!("invalidation {}", reason(&status))),
+            Err(status) => drop(soak.refused(replica, asked, &status)),
         }
     }
     Ok(())
 }
 
 /// Look-ups in a CRM that sends early hints without end.
-pub(super) async fn take_hints(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
+pub(crate) async fn take_hints(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
     while soak.goes_on_after(Duration::from_secs(5)).await {
         let request = pb::FindContactRequest {
             user: Some(pb::User {
@@ -218,12 +302,12 @@ pub(super) async fn take_hints(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<
             phone_number: number(a_number(&mut rng)),
             ..Default::default()
         };
-        match client(&soak, rng.usize(..soak.replicas.len()))?
-            .find_contact(request)
-            .await
-        {
-            Ok(_) => soak.world.fault("an answer out of early hints".to_owned()),
-            Err(status) => soak.figures.count(&format!("hints {}", reason(&status))),
+        let (replica, began) = (rng.usize(..soak.replicas.len()), clock::now());
+        match client(&soak, replica)?.find_contact(request).await {
+            Ok(_) => soak
+                .verdicts
+                .wrong(Wrong::HintsAnswered, Some(replica), "an answer"),
+            Err(status) => drop(soak.refused(replica, began, &status)),
         }
     }
     Ok(())
@@ -231,14 +315,17 @@ pub(super) async fn take_hints(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<
 
 /// Connections that say nothing, stop in the middle, reset what they began, or hold what they
 /// opened.
-pub(super) async fn misbehave(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
+pub(crate) async fn misbehave(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
     while soak
         .goes_on_after(Duration::from_millis(rng.u64(..400)))
         .await
     {
         let replica = &soak.replicas[rng.usize(..soak.replicas.len())];
+        let Some(doors) = replica.doors() else {
+            continue;
+        };
         let addr = |url: &str| url.trim_start_matches("http://").parse().ok();
-        let (Some(grpc), Some(ops)) = (addr(&replica.grpc), addr(&replica.ops)) else {
+        let (Some(grpc), Some(ops)) = (addr(&doors.grpc), addr(&doors.ops)) else {
             continue;
         };
         let (kind, hold) = (rng.u8(..6), Duration::from_millis(rng.u64(..4_000)));
@@ -283,9 +370,9 @@ async fn rude(kind: u8, grpc: SocketAddr, ops: SocketAddr, hold: Duration) -> an
             tokio::select! { _ = connection => {}, ended = calls => ended? }
         }
         _ => {
-            for _ in 0..20 {
-                crate::figures::page(&format!("http://{ops}"), "/").await?;
-                crate::figures::page(&format!("http://{ops}"), "/status.json").await?;
+            for _ in 0..5 {
+                super::figures::page(&format!("http://{ops}"), "/").await?;
+                super::figures::page(&format!("http://{ops}"), "/status.json").await?;
             }
         }
     }

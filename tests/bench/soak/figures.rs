@@ -1,44 +1,33 @@
-//! What was counted and measured, a row a minute, and whether memory and files stay flat.
+//! What was measured: a row a minute, the share of hits, and whether memory and files stay flat.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use contactd::clock;
+use contactd::clock::{self, Stopwatch};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::Soak;
-use crate::memory;
-use crate::support::program::Program;
+use super::replica::Doors;
+use super::{Soak, memory};
 
 /// So many more files may be open under load in the last quarter than in the second one.
 const MORE_FILES: f64 = 32.0;
 /// A shorter run says nothing about files: it is still warming up.
 const FILES_JUDGED_FROM: Duration = Duration::from_secs(360);
 
-#[derive(Debug, Default)]
-struct Minute {
-    answers: usize,
-    /// Microseconds.
-    hits: Vec<u32>,
-    events: BTreeMap<String, usize>,
-}
-
 /// One replica at one moment.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
+    pub(crate) pid: u32,
     /// Without the program's own pages, which the system drops and reads again as it likes.
-    pub(super) resident_mib: f64,
-    pub(super) files: f64,
-    pub(super) threads: f64,
-    pub(super) entries: f64,
-    pub(super) jobs: f64,
-    pub(super) lost_lines: f64,
+    pub(crate) resident_mib: f64,
+    pub(crate) files: f64,
+    pub(crate) entries: f64,
+    pub(crate) jobs: f64,
     /// Credentials that it may remember.
-    pub(super) credentials: usize,
+    pub(crate) credentials: usize,
 }
 
 impl Sample {
@@ -50,100 +39,108 @@ impl Sample {
     }
 }
 
-/// What was read of all replicas.
-#[derive(Debug)]
-pub(super) struct Readings {
-    /// Each ten seconds.
-    pub(super) under_load: Vec<Vec<Sample>>,
-    /// After a quarter of the time.
-    pub(super) first_rest: Vec<Sample>,
+/// Answers of one second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Second {
+    answers: usize,
+    hits: usize,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct LiveStats(Mutex<Minute>);
+#[derive(Debug)]
+pub(crate) struct Figures {
+    began: Stopwatch,
+    seconds: Mutex<Vec<Second>>,
+    /// Microseconds of the hits since the last row.
+    took: Mutex<Vec<u32>>,
+}
 
-impl LiveStats {
-    pub(super) fn answered(&self, hit: Option<Duration>) {
-        let mut minute = self.0.lock();
-        minute.answers += 1;
-        minute
-            .hits
-            .extend(hit.map(|took| u32::try_from(took.as_micros()).unwrap_or(u32::MAX)));
+impl Figures {
+    pub(crate) fn new() -> Self {
+        Self {
+            began: Stopwatch::start(),
+            seconds: Mutex::default(),
+            took: Mutex::default(),
+        }
     }
 
-    pub(super) fn count(&self, what: &str) {
-        *self.0.lock().events.entry(what.to_owned()).or_default() += 1;
+    pub(crate) fn answered(&self, is_hit: bool, took: Duration) {
+        let second = usize::try_from(self.began.elapsed().as_secs()).unwrap_or_default();
+        let mut seconds = self.seconds.lock();
+        if seconds.len() <= second {
+            seconds.resize(second + 1, Second::default());
+        }
+        seconds[second].answers += 1;
+        seconds[second].hits += usize::from(is_hit);
+        if is_hit {
+            let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+            self.took.lock().push(micros);
+        }
     }
 
-    /// The row of the time since the last one; the answers in it.
-    fn row(&self, time: Duration, samples: &[Sample], faults: usize) -> usize {
-        let mut minute = std::mem::take(&mut *self.0.lock());
-        minute.hits.sort_unstable();
+    /// Answers, and hits of a hundred, from one second to another.
+    pub(crate) fn hit_rate(&self, from: Duration, to: Duration) -> (usize, usize) {
+        let seconds = self.seconds.lock();
+        let at = |time: Duration| usize::try_from(time.as_secs()).unwrap_or_default();
+        let some = seconds.iter().take(at(to)).skip(at(from));
+        let (answers, hits) = some.fold((0, 0), |(answers, hits), second| {
+            (answers + second.answers, hits + second.hits)
+        });
+        (answers, hits * 100 / answers.max(1))
+    }
+
+    fn row(&self, from: Duration, samples: &[Option<Sample>], wrong: usize) {
+        let now = self.began.elapsed();
+        let (answers, rate) = self.hit_rate(from, now);
+        let mut took = std::mem::take(&mut *self.took.lock());
+        took.sort_unstable();
         let hit = |percent: usize| {
-            let at = minute.hits.len().saturating_sub(1) * percent / 100;
-            f64::from(minute.hits.get(at).copied().unwrap_or_default()) / 1e3
+            let at = took.len().saturating_sub(1) * percent / 100;
+            f64::from(took.get(at).copied().unwrap_or_default()) / 1e3
         };
         let all = |figure: fn(&Sample) -> f64| {
-            samples
-                .iter()
-                .map(|sample| format!("{:.0}", figure(sample)))
-                .collect::<Vec<_>>()
-                .join(" ")
+            let figures = samples.iter().map(|sample| match sample {
+                Some(sample) => format!("{:.0}", figure(sample)),
+                None => "-".to_owned(),
+            });
+            figures.collect::<Vec<_>>().join(" ")
         };
-        let events: Vec<_> = minute
-            .events
-            .iter()
-            .map(|(what, times)| format!("{what} {times}"))
-            .collect();
         println!(
-            "{:>6.1} {:>8} {:>8} {:>7.2} {:>7.2} {:>12} {:>12} {:>10} {:>18} {:>6}  {}",
-            time.as_secs_f64() / 60.0,
-            minute.answers,
-            minute.hits.len(),
+            "{:>6.1} {answers:>8} {rate:>5} {:>7.2} {:>7.2} {:>12} {:>12} {:>15} {wrong:>6}",
+            now.as_secs_f64() / 60.0,
             hit(50),
             hit(99),
             all(|sample| sample.resident_mib),
             all(|sample| sample.files),
-            all(|sample| sample.threads),
             all(|sample| sample.entries),
-            faults,
-            events.join(", "),
         );
-        minute.answers
     }
 }
 
-/// Samples all replicas until the end: each ten seconds, with a row each minute. All samples, and
-/// the answers.
-pub(super) async fn watch_over(
-    soak: &Soak,
-    minutes: Duration,
-) -> anyhow::Result<(Vec<Vec<Sample>>, usize)> {
+/// Samples all replicas until the end: each ten seconds, with a row each minute.
+pub(crate) async fn watch_over(soak: &Soak) -> Vec<Vec<Option<Sample>>> {
     println!(
-        "minute  answers     hits  p50 ms  p99 ms      RSS MiB        files    threads            entries faults  events"
+        "minute  answers hits% p50 ms  p99 ms      RSS MiB        files         entries  wrong"
     );
-    let every = Duration::from_secs(10).min(minutes / 40);
-    let (mut samples, mut answers, mut next) =
-        (Vec::new(), 0, Duration::from_secs(60).min(minutes / 4));
-    let each = next;
+    let each = Duration::from_secs(60).min(soak.times.length / 4);
+    let (mut samples, mut last) = (Vec::new(), Duration::ZERO);
     loop {
-        let goes_on = soak.goes_on_after(every).await;
-        let now = soak.read().await?;
-        if !goes_on || soak.began.elapsed() >= next {
-            answers += soak
-                .figures
-                .row(soak.began.elapsed(), &now, soak.world.faults());
-            next += each;
+        let goes_on = soak
+            .goes_on_after(Duration::from_secs(10).min(each / 4))
+            .await;
+        let (now, time) = (soak.read().await, soak.figures.began.elapsed());
+        if !goes_on || time >= last + each {
+            soak.figures.row(last, &now, soak.verdicts.contradictions());
+            last = time;
         }
         samples.push(now);
         if !goes_on {
-            return Ok((samples, answers));
+            return samples;
         }
     }
 }
 
-pub(super) async fn sample(replica: &Program, credentials: usize) -> anyhow::Result<Sample> {
-    let proc = format!("/proc/{}", replica.pid());
+pub(crate) async fn sample(doors: &Doors, credentials: usize) -> anyhow::Result<Sample> {
+    let proc = format!("/proc/{}", doors.pid);
     let status = fs::read_to_string(format!("{proc}/status"))?;
     let figure = |text: &str, name: &str| {
         let line = text
@@ -155,30 +152,21 @@ pub(super) async fn sample(replica: &Program, credentials: usize) -> anyhow::Res
                 .parse::<f64>()?,
         )
     };
-    let metrics = page(&replica.ops, "/metrics").await?;
+    let metrics = page(&doors.ops, "/metrics").await?;
     Ok(Sample {
+        pid: doors.pid,
         resident_mib: figure(&status, "RssAnon")? / 1024.0,
         files: f64::from(u32::try_from(fs::read_dir(format!("{proc}/fd"))?.count())?),
-        threads: figure(&status, "Threads")?,
         entries: figure(&metrics, "contactd_cache_entries ")?,
         jobs: figure(&metrics, "contactd_prefetch_jobs{platform=\"example\"} ")?,
-        lost_lines: figure(&metrics, "contactd_log_lines_dropped_total ")?,
         credentials,
     })
 }
 
 /// A page of an operations port.
-pub(super) async fn page(ops: &str, path: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(ops.trim_start_matches("http://")).await?;
-    stream
-        .write_all(
-            format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
-        )
-        .await?;
-    let mut text = String::new();
-    clock::timeout(Duration::from_secs(10), stream.read_to_string(&mut text))
-        .await
-        .context("no page in time")??;
+pub(crate) async fn page(ops: &str, path: &str) -> anyhow::Result<String> {
+    let text = clock::timeout(Duration::from_secs(10), read_page(ops, path)).await;
+    let text = text.context("no page in time")??;
     ensure!(
         text.starts_with("HTTP/1.1 200"),
         "{path}: {}",
@@ -187,38 +175,63 @@ pub(super) async fn page(ops: &str, path: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Compares memory at the two rests, and the medians of open files in the second and the last
-/// quarter. A run that is too short is not judged.
-pub(super) fn judge(
-    readings: &Readings,
-    last_rest: &[Sample],
-    minutes: Duration,
-) -> anyhow::Result<()> {
-    let (mut grown, samples) = (Vec::new(), &readings.under_load);
-    for (replica, (first, last)) in readings.first_rest.iter().zip(last_rest).enumerate() {
-        let quarter = samples.len() / 4;
-        let files = |from| median(&samples[from..from + quarter], replica, |now| now.files);
-        let (files, files_then) = (files(quarter), files(samples.len() - quarter));
-        let (first, last) = (first.at_rest(), last.at_rest());
-        println!(
-            "replica {replica}: RSS at rest {:.1} -> {:.1} MiB, at most {:.1}; credentials {} -> {}; files {files} -> {files_then}",
-            first.resident_mib,
-            last.resident_mib,
-            first.allowed_mib(last),
-            first.credentials,
-            last.credentials,
-        );
-        let is_long = minutes >= memory::JUDGED_FROM;
-        grown.extend((is_long && first.grows_until(last)).then_some("memory grows"));
-        let is_long = minutes >= FILES_JUDGED_FROM;
-        grown.extend((is_long && files_then > files + MORE_FILES).then_some("open files grow"));
-    }
-    ensure!(grown.is_empty(), grown.join(", "));
-    Ok(())
+async fn read_page(ops: &str, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(ops.trim_start_matches("http://")).await?;
+    stream
+        .write_all(
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
+        .await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    Ok(text)
 }
 
-fn median(samples: &[Vec<Sample>], replica: usize, figure: fn(&Sample) -> f64) -> f64 {
-    let mut all: Vec<_> = samples.iter().map(|now| figure(&now[replica])).collect();
+/// Compares memory at two rests of the same process, and the medians of open files in the second
+/// and the last quarter. Returns what grew; a run that is too short is not judged.
+pub(crate) fn judge(
+    first_rest: &[Option<Sample>],
+    last_rest: &[Option<Sample>],
+    under_load: &[Vec<Option<Sample>>],
+    length: Duration,
+) -> Vec<String> {
+    let mut grown = Vec::new();
+    for (replica, (first, last)) in first_rest.iter().zip(last_rest).enumerate() {
+        let (Some(first), Some(last)) = (first, last) else {
+            continue;
+        };
+        let (before, after) = (first.at_rest(), last.at_rest());
+        println!(
+            "replica {replica}: RSS at rest {:.1} -> {:.1} MiB, at most {:.1}; credentials {} -> {}{}",
+            before.resident_mib,
+            after.resident_mib,
+            before.allowed_mib(after),
+            before.credentials,
+            after.credentials,
+            if first.pid == last.pid {
+                ""
+            } else {
+                "; not one life, not judged"
+            },
+        );
+        let is_judged = length >= memory::JUDGED_FROM && first.pid == last.pid;
+        if is_judged && before.grows_until(after) {
+            grown.push(format!("memory of replica {replica}"));
+        }
+    }
+    let quarter = under_load.len() / 4;
+    let files = |from: usize| median(&under_load[from..from + quarter]);
+    let (files, files_then) = (files(quarter), files(under_load.len() - quarter));
+    println!("open files under load: {files} -> {files_then}");
+    if length >= FILES_JUDGED_FROM && files_then > files + MORE_FILES {
+        grown.push("open files".to_owned());
+    }
+    grown
+}
+
+fn median(samples: &[Vec<Option<Sample>>]) -> f64 {
+    let all = samples.iter().flatten().flatten();
+    let mut all: Vec<_> = all.map(|sample| sample.files).collect();
     all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
+    all.get(all.len() / 2).copied().unwrap_or_default()
 }

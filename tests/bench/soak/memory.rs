@@ -32,6 +32,11 @@ impl SentCredentials {
         self.0.lock().insert(credential.to_owned(), now);
     }
 
+    /// Another process takes over, which knows none of them.
+    pub(crate) fn forget(&self) {
+        self.0.lock().clear();
+    }
+
     /// How many of them the replica may remember.
     pub(crate) fn remembered(&self, now: Instant) -> usize {
         let mut sent = self.0.lock();

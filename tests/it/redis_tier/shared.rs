@@ -11,7 +11,8 @@ use contactd::redis_link::{Reads, RedisTime};
 use tokio_util::task::TaskTracker;
 
 use super::{HOUR, key, question};
-use crate::support::redis::{RedisServer, config, link_to, link_with, tier_on};
+use crate::support::clocks::Clocks;
+use crate::support::redis::{RedisServer, config, free_port, link_to, link_with, tier_on};
 
 fn auth(n: u8) -> AuthTag {
     AuthTag::from_bytes([n; 16])
@@ -157,6 +158,25 @@ async fn a_lease_is_kept_for_as_long_as_the_load_takes_and_then_free() {
     taken(
         other
             .acquire(&question("u", 1), auth(1), Lane::Prefetch)
+            .await,
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn a_lease_from_before_the_clock_of_redis_was_set_back_holds_nobody_up() {
+    let clocks = Clocks::compile();
+    let clock = clocks.clock("redis");
+    let mut server = RedisServer::on(free_port(), &[]).with_env(&clock.env());
+    server.restart().await;
+    let ([one, other], _) = replicas(&server).await;
+    let (of_a_gone_replica, asked) = (question("u", 1), auth(1));
+    let lease = one.acquire(&of_a_gone_replica, asked, Lane::CallPop).await;
+    std::mem::forget(taken(lease));
+    clock.step(HOUR, false);
+    taken(
+        other
+            .acquire(&of_a_gone_replica, asked, Lane::Prefetch)
             .await,
     );
 }

@@ -5,8 +5,16 @@ use redis::FromRedisValue as _;
 
 use crate::support::redis::RedisServer;
 
-const REQUEST: &str = include_str!("../../../src/budget/request.lua");
-const RELEASE: &str = include_str!("../../../src/budget/release.lua");
+const REQUEST: &str = concat!(
+    include_str!("../../../src/budget/clock.lua"),
+    include_str!("../../../src/budget/request.lua")
+);
+const RELEASE: &str = concat!(
+    include_str!("../../../src/budget/clock.lua"),
+    include_str!("../../../src/budget/release.lua")
+);
+/// No correction of Redis' clock, and no expectation.
+const BY_REDIS: [&str; 3] = ["0", "0", "0"];
 
 const KEYS: [&str; 6] = ["{s}:q", "{s}:w", "{s}:b", "{s}:t", "{s}:p", "{s}:pb"];
 const SECOND: i64 = 1_000_000;
@@ -30,7 +38,7 @@ impl Scope {
 
     fn eval<T: redis::FromRedisValue>(&self, script: &str, keys: &[&str], args: &[String]) -> T {
         let count = keys.len().to_string();
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let args: Vec<&str> = args.iter().map(String::as_str).chain(BY_REDIS).collect();
         self.redis
             .run(&[&["EVAL", script, &count], keys, &args].concat())
     }

@@ -260,6 +260,11 @@ impl FakeCrm {
             .collect()
     }
 
+    /// Forgets what it was asked.
+    pub(crate) fn forget(&self) {
+        self.seen.lock().clear();
+    }
+
     /// How often it was asked whose a credential is.
     pub(crate) fn asked_who(&self) -> usize {
         self.seen

@@ -3,6 +3,7 @@
 pub(crate) mod at_once;
 pub(crate) mod attack;
 pub(crate) mod chaos;
+pub(crate) mod clocks;
 pub(crate) mod cluster;
 pub(crate) mod crm;
 pub(crate) mod daemon;

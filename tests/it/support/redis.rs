@@ -23,6 +23,7 @@ pub(crate) struct RedisServer {
     pub(crate) port: u16,
     pub(crate) dir: TempDir,
     args: Vec<String>,
+    env: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -51,15 +52,22 @@ impl RedisServer {
             port,
             dir: tempfile::tempdir().unwrap(),
             args,
+            env: Vec::new(),
             child: None,
         }
+    }
+
+    /// The same with this in its environment.
+    pub(crate) fn with_env(mut self, env: &[(String, String)]) -> Self {
+        self.env.extend_from_slice(env);
+        self
     }
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Starts it on the same port, empty, and waits until it listens.
+    /// Starts it on the same port, empty unless its folder has a snapshot, and waits until it listens.
     pub(crate) async fn restart(&mut self) {
         self.stop();
         let port = self.port.to_string();
@@ -69,6 +77,7 @@ impl RedisServer {
         }
         let child = command
             .args(&self.args)
+            .envs(self.env.iter().cloned())
             .current_dir(self.dir.path())
             .stdout(Stdio::null())
             .spawn();

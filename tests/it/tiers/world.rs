@@ -1,7 +1,7 @@
 //! Two replicas' tiers over one real redis-server, and a clock that the test moves.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use contactd::cache::{
@@ -20,7 +20,8 @@ use tokio_util::task::TaskTracker;
 use super::Replica;
 use super::model::Load;
 use crate::redis_tier::{contact, party, question};
-use crate::support::redis::{RedisServer, config, link_with, tier_on};
+use crate::support::clocks::{Clocks, FakeClock};
+use crate::support::redis::{RedisServer, config, free_port, link_with, tier_on};
 
 pub(super) const AGES: AgePolicy = AgePolicy {
     found: Ages {
@@ -90,8 +91,6 @@ pub(super) struct Answer {
 struct Time {
     /// Milliseconds that have passed.
     passed: Arc<AtomicU64>,
-    /// How far Redis' clock was set, in milliseconds.
-    set: Arc<AtomicI64>,
     /// What the process' clock showed at its start.
     zero: u64,
 }
@@ -106,13 +105,14 @@ impl Clock for Time {
     }
 
     fn elsewhere(&self, told: SharedTime) -> SharedTime {
-        let told = told.0 + self.passed.load(Ordering::Relaxed);
-        SharedTime(told.saturating_add_signed(self.set.load(Ordering::Relaxed)))
+        SharedTime(told.0 + self.passed.load(Ordering::Relaxed))
     }
 }
 
 pub(super) struct World {
     redis: RedisServer,
+    redis_clock: FakeClock,
+    _clocks: Clocks,
     is_stalled: bool,
     links: [Link; 2],
     time: Time,
@@ -129,7 +129,10 @@ struct Running {
 
 impl World {
     pub(super) async fn start(timeout: Duration) -> Self {
-        let redis = RedisServer::start().await;
+        let clocks = Clocks::compile();
+        let redis_clock = clocks.clock("redis");
+        let mut redis = RedisServer::on(free_port(), &[]).with_env(&redis_clock.env());
+        redis.restart().await;
         let settings = contactd::redis_link::LinkConfig {
             timeout,
             ..config(&redis.url())
@@ -137,6 +140,8 @@ impl World {
         let links = [(); 2].map(|()| link_with(&settings).0);
         Self {
             redis,
+            redis_clock,
+            _clocks: clocks,
             is_stalled: false,
             links,
             time: Time::default(),
@@ -199,7 +204,8 @@ impl World {
     }
 
     pub(super) fn set_redis_clock(&self, seconds: i64) {
-        self.time.set.fetch_add(seconds * 1000, Ordering::Relaxed);
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        self.redis_clock.step(by, seconds > 0);
     }
 
     pub(super) async fn look_up(&self, at: Replica, of: Question) -> Option<Answer> {
@@ -265,7 +271,7 @@ impl World {
             if !std::mem::replace(has_read, true) {
                 cache.apply(&ReplicaEvent::Lost);
             }
-            time.apply(polled.now);
+            time.apply(polled.time);
             polled.events.iter().for_each(|event| cache.apply(event));
             if !polled.more {
                 return true;

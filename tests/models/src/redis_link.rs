@@ -11,6 +11,9 @@ use redis::{Cmd, Connection, FromRedisValue, Pipeline, RedisResult, Script};
 use shuttle::future::yield_now;
 use shuttle::rand::Rng as _;
 
+use crate::clock::Instant;
+use crate::domain::SharedTime;
+
 #[path = "../../../src/redis_link/names.rs"]
 mod names;
 #[path = "../../../src/redis_link/reads.rs"]
@@ -26,7 +29,26 @@ pub use names::{KeyNames, KeyPrefix};
 pub(crate) use names::{PartyHash, hex};
 pub use reads::Reads;
 pub use secret::SharedSecret;
-pub use time::RedisTime;
+pub use time::{RedisTime, TimePoll};
+
+/// A reading of Redis' time. Its clock is not virtual, so nothing is said of whether it runs evenly.
+#[allow(dead_code, reason = "the daemon compares what was told")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RoundTrip {
+    pub(crate) told: SharedTime,
+    pub(crate) sent: Instant,
+    pub(crate) received: Instant,
+}
+
+impl RoundTrip {
+    pub(crate) fn took(&self) -> Duration {
+        self.received.saturating_duration_since(self.sent)
+    }
+
+    pub(crate) fn jump_since(&self, _: &Self) -> i64 {
+        0
+    }
+}
 
 /// Settings of the link, as far as they make its secret.
 #[derive(Debug, Clone)]
@@ -163,6 +185,10 @@ impl Link {
 
     pub(crate) fn key(&self, parts: &[&str]) -> String {
         self.names.shared(parts)
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(1)
     }
 
     pub(crate) fn is_sharded(&self) -> bool {

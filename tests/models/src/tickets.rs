@@ -274,7 +274,7 @@ impl World {
             if is_first {
                 replica.cache.apply(&ReplicaEvent::Lost);
             }
-            replica.time.apply(polled.now);
+            replica.time.apply(polled.time);
             polled
                 .events
                 .iter()

@@ -39,6 +39,8 @@ fn reply(end: u64, numbers: impl IntoIterator<Item = u64>) -> LogReply {
         0,
         1,
         1,
+        0,
+        0,
     )
 }
 
