@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use contactd::clock;
 use nix::sys::signal::Signal;
-use parking_lot::Mutex as Lock;
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
 
 use super::Soak;
 use super::memory::SentCredentials;
@@ -33,7 +32,7 @@ pub(crate) struct Replica {
     pub(crate) clock: FakeClock,
     pub(crate) to_redis: ChaosProxy,
     running: Mutex<Option<Program>>,
-    doors: Lock<Option<Doors>>,
+    doors: Mutex<Option<Doors>>,
     /// The credentials that the running process was sent.
     pub(crate) sent: SentCredentials,
 }
@@ -52,7 +51,7 @@ impl Replica {
             clock,
             to_redis,
             running: Mutex::default(),
-            doors: Lock::default(),
+            doors: Mutex::default(),
             sent: SentCredentials::default(),
         }
     }
@@ -70,7 +69,7 @@ impl Replica {
             ops: program.ops.clone(),
             pid: program.pid(),
         });
-        *self.running.lock().await = Some(program);
+        *self.running.lock() = Some(program);
     }
 
     /// Where it listens, or listened last.
@@ -78,21 +77,21 @@ impl Replica {
         self.doors.lock().clone()
     }
 
-    async fn signal(&self, signal: Signal) {
-        if let Some(program) = &*self.running.lock().await {
+    fn signal(&self, signal: Signal) {
+        if let Some(program) = &*self.running.lock() {
             program.signal(signal);
         }
     }
 
     /// Ends it without a farewell; its last log.
-    async fn kill(&self) -> String {
-        let program = self.running.lock().await.take();
+    fn kill(&self) -> String {
+        let program = self.running.lock().take();
         program.map(|program| program.log()).unwrap_or_default()
     }
 
     /// Stops it in order; what is wrong with how it ended.
     pub(crate) async fn stop(&self) -> Option<String> {
-        let program = self.running.lock().await.take()?;
+        let program = self.running.lock().take()?;
         program.signal(Signal::SIGTERM);
         let (code, log) = program.end().await;
         (code != Some(0))
@@ -117,7 +116,7 @@ impl Soak {
     /// Kills a replica, and starts it again after so long.
     pub(crate) async fn kill(&self, replica: &Replica, away: Duration) {
         self.troubles.begins(Whose::Replica(replica.index));
-        let log = replica.kill().await;
+        let log = replica.kill();
         self.blame(replica, panicked(&log));
         clock::sleep(away).await;
         replica.start().await;
@@ -136,9 +135,9 @@ impl Soak {
     /// A replica stands still for so long.
     pub(crate) async fn freeze(&self, replica: &Replica, lasts: Duration) {
         self.troubles.begins(Whose::Replica(replica.index));
-        replica.signal(Signal::SIGSTOP).await;
+        replica.signal(Signal::SIGSTOP);
         clock::sleep(lasts).await;
-        replica.signal(Signal::SIGCONT).await;
+        replica.signal(Signal::SIGCONT);
         self.troubles.ends(Whose::Replica(replica.index));
     }
 
