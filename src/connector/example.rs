@@ -49,6 +49,7 @@ impl Connector for ExampleConnector {
             purpose: purpose.to_owned(),
             title: title.to_owned(),
             calls: CallCount { least: 1, most },
+            per_format: 0,
             notes: Vec::new(),
         };
         Sheet {

@@ -50,8 +50,6 @@ pub(crate) struct Sheet {
     pub(crate) requests: Vec<RequestSheet>,
     /// Calls of one look-up.
     pub(crate) one: CallCount,
-    /// Whether each format of the user adds searches to it.
-    pub(crate) has_more_for_formats: bool,
     /// Search calls of a look-up that finds nobody, at least.
     pub(crate) nobody: u32,
     /// Calls of the searches for many numbers ([`MANY`]), each list on one page.
@@ -115,6 +113,8 @@ pub(crate) struct RequestSheet {
     /// Method and path.
     pub(crate) title: String,
     pub(crate) calls: CallCount,
+    /// How many more each format of the user adds, at most.
+    pub(crate) per_format: u32,
     /// What the numbers depend on.
     pub(crate) notes: Vec<String>,
 }
@@ -146,6 +146,11 @@ impl Sheet {
                 .sum(),
             nobody: self.nobody.max(1),
         }
+    }
+
+    /// Whether a look-up makes more calls if the user has formats.
+    pub(crate) fn grows_with_formats(&self) -> bool {
+        self.requests.iter().any(|request| request.per_format > 0)
     }
 
     /// Whether the connector searches at all. App Connect accepts a configuration without a search.

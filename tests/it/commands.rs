@@ -107,7 +107,7 @@ async fn find_ends_with_the_exit_code_of_its_outcome() {
             "+16505550001",
             &["--only-if-cached"],
             3,
-            "nothing is stored for this number",
+            "cannot see a stored answer for this number",
         ),
         ("+16505550500", &[], 1, "HTTP status 500"),
         ("+16505550401", &[], 1, "--auth-header-file"),

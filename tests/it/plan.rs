@@ -342,7 +342,7 @@ async fn a_generated_log_is_the_same_for_a_seed_and_is_planned_from_standard_inp
     let (shown, said) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{said}");
     for words in [
-        "By replicas",
+        "By number of replicas; each call goes to a random one",
         "Quotas",
         "With other ages",
         "With other quotas",

@@ -21,7 +21,7 @@ fn counted(count: CallCount, noun: &str) -> String {
 
 /// The calls of one look-up, which are counted without the user's own formats.
 pub(super) fn with_formats(sheet: &Sheet, calls: String) -> String {
-    if sheet.has_more_for_formats {
+    if sheet.grows_with_formats() {
         calls + ", and more if the user has formats"
     } else {
         calls

@@ -19,11 +19,6 @@ impl FileConnector {
             one: self.cost_of_one(),
             nobody: self.cost_of_nobody(),
             many: self.cost_of_many(),
-            has_more_for_formats: self
-                .plan
-                .searches
-                .iter()
-                .any(|plan| self.runs_for_formats(plan)),
             secrets: self.secrets.clone(),
             ..Sheet::of(&self.profile)
         }
@@ -65,17 +60,22 @@ impl FileConnector {
         if runs.most > 1 {
             notes.push(format!("for each of {} spellings", runs.most));
         }
-        if self.runs_for_formats(plan) {
-            notes.push(match each.most {
-                1 => "and 1 more for each format of the user".to_owned(),
-                most => format!("and up to {most} more for each format of the user"),
-            });
+        let per_format = if self.runs_for_formats(plan) {
+            each.most
+        } else {
+            0
+        };
+        match per_format {
+            0 => {}
+            1 => notes.push("and 1 more for each format of the user".to_owned()),
+            most => notes.push(format!("and up to {most} more for each format of the user")),
         }
         notes.extend(plan.facts());
         RequestSheet {
             purpose: "search".to_owned(),
             title: plan.request.title(),
             calls: each.times(runs),
+            per_format,
             notes,
         }
     }
@@ -170,6 +170,7 @@ impl WhoAmIRequest {
             purpose: "whoami".to_owned(),
             title: self.request.title(),
             calls: CallCount::just(1),
+            per_format: 0,
             notes: vec!["once for each new credential".to_owned()],
         }
     }
@@ -198,6 +199,7 @@ impl DetailsRequest {
             purpose: format!("details {}", self.name),
             title: list.request.title(),
             calls,
+            per_format: 0,
             notes,
         })
     }
