@@ -333,11 +333,10 @@ impl TieredCache {
         Some(stored)
     }
 
-    /// The age and the freshness of an answer for which the CRM was asked at `asked`, stored or not.
+    /// How fresh an answer of this age is, stored or not.
     #[must_use]
-    pub(crate) fn judge(&self, entry: &Entry, asked: Timestamp) -> (Duration, Freshness) {
-        let age = self.clock.now().since(asked);
-        (age, judge(entry, age, &self.memory.ages().get()))
+    pub(crate) fn judge(&self, entry: &Entry, age: Duration) -> Freshness {
+        judge(entry, age, &self.memory.ages().get())
     }
 
     /// A stored answer that was found a while ago, if it may still be served.
@@ -347,7 +346,8 @@ impl TieredCache {
     }
 
     fn servable(&self, entry: Entry, asked: Timestamp, source: Source) -> Option<Stored> {
-        let (age, freshness) = self.judge(&entry, asked);
+        let age = self.clock.now().since(asked);
+        let freshness = self.judge(&entry, age);
         (freshness != Freshness::Expired).then_some(Stored {
             entry,
             freshness,

@@ -7,9 +7,16 @@ use super::question::{Answer, Question, Trigger};
 use super::watch::LookupProgress;
 use super::{Resolver, TOO_LONG};
 use crate::clock;
-use crate::domain::{Freshness, LookupError};
+use crate::domain::{Freshness, LookupError, Timestamp};
 use crate::flight::Seat;
 use crate::metrics::PlatformLabels;
+
+/// When a caller came to a load, and whether others share it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    at: Timestamp,
+    joins: bool,
+}
 
 impl Resolver {
     /// Waits for a load, and counts callers that share one.
@@ -18,11 +25,14 @@ impl Resolver {
         mut seat: Seat<Loaded>,
         question: &Question,
     ) -> Result<Answer, LookupError> {
-        let shared = seat.joined();
-        if shared {
+        let arrival = Arrival {
+            at: self.deps.clock.now(),
+            joins: seat.joined(),
+        };
+        if arrival.joins {
             self.count_shared(question);
         }
-        let waiting = self.names_or_all(&mut seat, question, shared);
+        let waiting = self.names_or_all(&mut seat, question, arrival);
         // Without a deadline, a caller does not wait for a load that stays in the queue for
         // minutes.
         let loaded = match question.deadline {
@@ -31,20 +41,26 @@ impl Resolver {
                 .await
                 .unwrap_or(Err(TOO_LONG)),
         }?;
-        self.answer(loaded, shared).ok_or(TOO_LONG)
+        self.answer(loaded, arrival).ok_or(TOO_LONG)
     }
 
-    /// The result of a load as the answer to a caller that `shared` it or not. It is judged as a
-    /// stored answer is: a load that waited for its turn in the quota, or for details, may have
-    /// begun long ago. `None` if it is past its hard end by now.
-    pub(super) fn answer(&self, loaded: Loaded, shared: bool) -> Option<Answer> {
-        let (age, freshness) = self.deps.cache.judge(&loaded.entry, loaded.asked);
+    /// The result of a load as the answer to a caller. A load that waited for its turn in the quota,
+    /// or for details, may have begun long before its last caller came. So the result is judged as a
+    /// stored answer would have been then. `None` if it was past its hard end, unless the load was
+    /// younger than a look-up may take: then the caller's own would bring nothing later.
+    pub(super) fn answer(&self, loaded: Loaded, arrival: Arrival) -> Option<Answer> {
+        let age = arrival.at.since(loaded.asked);
+        let freshness = match self.deps.cache.judge(&loaded.entry, age) {
+            _ if age.is_zero() => Freshness::Fresh,
+            Freshness::Expired if age <= self.config.timeout => Freshness::Stale,
+            freshness => freshness,
+        };
         (freshness != Freshness::Expired).then_some(Answer {
-            age,
+            age: self.deps.clock.now().since(loaded.asked),
             entry: loaded.entry,
             source: loaded.source,
             freshness,
-            shared,
+            shared: arrival.joins,
             crm_requests: loaded.crm_requests,
         })
     }
@@ -57,21 +73,24 @@ impl Resolver {
         let asker = question.asker();
         let known = self.known_identity(asker);
         let _place = self.wait_place(asker, known.as_ref()).ok()?;
-        let shared = seat.joined();
+        let arrival = Arrival {
+            at: self.deps.clock.now(),
+            joins: seat.joined(),
+        };
         let loaded = async {
             if let Some(names) = seat.early().await {
-                self.show_names(question, names, shared);
+                self.show_names(question, names, arrival);
             }
             seat.done().await
         };
         let loaded = clock::timeout(self.config.timeout, loaded).await?;
-        self.answer(loaded.ok()?, shared)
+        self.answer(loaded.ok()?, arrival)
     }
 
     /// Shows the contacts of a load to the watcher, if there is one, while their details are loaded.
-    fn show_names(&self, question: &Question, names: Loaded, shared: bool) {
+    fn show_names(&self, question: &Question, names: Loaded, arrival: Arrival) {
         if question.is_watched()
-            && let Some(answer) = self.answer(names, shared)
+            && let Some(answer) = self.answer(names, arrival)
         {
             question.show(|| LookupProgress::Names(answer));
         }
@@ -91,12 +110,12 @@ impl Resolver {
         &self,
         seat: &mut Seat<Loaded>,
         question: &Question,
-        shared: bool,
+        arrival: Arrival,
     ) -> Result<Loaded, LookupError> {
         let Some(names) = seat.early().await else {
             return seat.done().await;
         };
-        self.show_names(question, names.clone(), shared);
+        self.show_names(question, names.clone(), arrival);
         let until = names.timing.found_at + self.details_patience(&names, question);
         let all = clock::timeout_at(until, seat.done()).await;
         if all.is_none() {

@@ -76,27 +76,40 @@ async fn a_crm_that_takes_longer_than_the_moment_is_not_waited_for() {
     }
 }
 
-/// A look-up under these ages, for which the CRM takes a moment in which so much time passes.
-async fn loaded_in(passes: Duration) -> Result<Freshness, tonic::Code> {
+/// What a caller gets who joins a load under these ages, when so much time has passed since it began.
+/// Whoever began it gets a fresh answer.
+async fn joined_after(passes: Duration, ages: &str) -> Result<Freshness, tonic::Code> {
     let crm = FakeCrm::start(|seen| created(seen).after(Duration::from_millis(300))).await;
-    let ages = "[cache]\nfound = { fresh = \"10m\", stale = \"1h\" }\n";
-    let daemon = TestDaemon::with(&crm, "example", ages).await;
-    let passing = async {
+    let ages = format!("[cache]\nfound = {{ {ages} }}\n");
+    let daemon = TestDaemon::with(&crm, "example", &ages).await;
+    let joining = async {
         eventually("the load is under way", || crm.searches() == 1).await;
         daemon.clock.advance(passes);
+        daemon.find(find()).await
     };
-    let (answer, ()) = tokio::join!(daemon.find(find()), passing);
-    answer
+    let (first, joined) = tokio::join!(daemon.find(find()), joining);
+    assert_eq!(freshness(&first.unwrap()), Freshness::Fresh);
+    assert_eq!(crm.searches(), 1, "the load is shared");
+    joined
         .map(|answer| freshness(&answer))
         .map_err(|status| status.code())
 }
 
 #[tokio::test]
-async fn what_a_load_brings_is_judged_by_its_age_as_what_is_stored() {
-    let minutes = |minutes: u64| loaded_in(Duration::from_secs(60 * minutes));
-    assert_eq!(minutes(0).await, Ok(Freshness::Fresh));
-    assert_eq!(minutes(30).await, Ok(Freshness::Stale));
-    assert_eq!(minutes(61).await, Err(tonic::Code::Unavailable));
+async fn what_a_load_brings_is_judged_by_its_age_when_a_caller_joins_it() {
+    let minutes =
+        async |minutes: u64, ages| joined_after(Duration::from_secs(60 * minutes), ages).await;
+    let hour = "fresh = \"10m\", stale = \"1h\"";
+    assert_eq!(minutes(0, hour).await, Ok(Freshness::Fresh));
+    assert_eq!(minutes(30, hour).await, Ok(Freshness::Stale));
+    assert_eq!(minutes(61, hour).await, Err(tonic::Code::Unavailable));
+}
+
+#[tokio::test]
+async fn callers_who_ask_together_share_an_answer_that_may_not_be_stored_at_all() {
+    let nothing = "fresh = \"0s\", stale = \"0s\"";
+    let joined = joined_after(Duration::from_millis(200), nothing).await;
+    assert_eq!(joined, Ok(Freshness::Stale));
 }
 
 #[tokio::test]
