@@ -269,6 +269,8 @@ impl MemoryCache {
             }
         }
         self.replaced.forget(&replaced);
+        // Moka keeps what was dropped last until somebody uses it again.
+        self.entries.run_pending_tasks();
     }
 
     fn is_expired(&self, kept: &MemoryEntry) -> bool {
@@ -492,6 +494,14 @@ mod tests {
         assert!(cache.get(&younger).is_some());
         cache.sweep(|_, _| false).await;
         assert_eq!(cache.size(), (0, 0), "nothing of it is valid any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sweep_has_freed_everything_when_it_ends() {
+        let (cache, _clock) = filled(10);
+        assert_eq!(cache.size().0, 10);
+        cache.sweep(|_, _| false).await;
+        assert_eq!(cache.entries.entry_count(), 0, "moka frees lazily");
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,9 @@ use std::hash::BuildHasher as _;
 
 use crate::domain::Party;
 
+/// A minute in milliseconds.
+const MINUTE: u64 = 60_000;
+
 /// The calls of a log in the order of their time.
 #[derive(Debug, Default)]
 pub(crate) struct CallLog {
@@ -38,6 +41,20 @@ pub(super) struct LoggedUser {
 }
 
 impl CallLog {
+    /// Spreads the calls of each minute evenly over it, if all times are whole minutes, as telephone
+    /// systems and spreadsheets write them. Otherwise they would all wait for the quota at once.
+    pub(crate) fn spread_whole_minutes(&mut self) {
+        if self.calls.iter().any(|call| call.at % MINUTE != 0) {
+            return;
+        }
+        for calls in self.calls.chunk_by_mut(|one, other| one.at == other.at) {
+            let count = calls.len() as u64;
+            for (place, call) in (0..).zip(calls) {
+                call.at += place * MINUTE / count;
+            }
+        }
+    }
+
     /// Calls with a number.
     pub(crate) fn len(&self) -> usize {
         self.calls.len()

@@ -2,6 +2,7 @@
 
 use csv::ByteRecord;
 
+use super::moment::{self, MomentError};
 use crate::cli::prefetch::{NUMBER_HEADERS, plain};
 
 /// Headers in lower case, without spaces and punctuation. Telephone systems write the time in one
@@ -11,6 +12,7 @@ const MOMENT: &[&str] = &[
     "datetime",
     "calltime",
     "callstart",
+    "callstarttime",
     "starttime",
     "start",
     "startedat",
@@ -92,6 +94,9 @@ impl Columns {
     /// # Errors
     /// The rest of a message that begins with the file: which column is missing.
     pub(super) fn of(header: &ByteRecord, named: &NamedColumns) -> Result<Self, String> {
+        if let Some(fault) = no_header(header) {
+            return Err(fault.to_owned());
+        }
         let names: Vec<String> = header
             .iter()
             .map(String::from_utf8_lossy)
@@ -135,6 +140,18 @@ impl Columns {
             known: find(KNOWN),
         })
     }
+}
+
+/// Why a first line is none of a log. Its cells are not shown, because they are those of calls.
+fn no_header(header: &ByteRecord) -> Option<&'static str> {
+    let mut cells = header.iter().map(String::from_utf8_lossy);
+    if header.as_slice().contains(&b'\r') {
+        return Some(": its lines end with carriage returns alone; save it with line feeds");
+    }
+    let is_time = |cell: &str| moment::parse(cell, false) != Err(MomentError::Form);
+    cells
+        .any(|cell| is_time(&cell))
+        .then_some(": the first line is a call; put a line with the names of the columns before it")
 }
 
 fn missing(header: &ByteRecord, named: Option<&str>, (what, option): (&str, &str)) -> String {
@@ -190,5 +207,17 @@ mod tests {
             fault.contains("\"Whom\"") && fault.contains("\"who\""),
             "{fault}"
         );
+    }
+
+    #[test]
+    fn a_first_line_that_is_no_header_is_refused_without_its_cells() {
+        for (header, words) in [
+            (["2026-03-09T14:05:00Z", "ada", "+16502000001"], "is a call"),
+            (["Date", "User", "Number\r3/9/2026"], "carriage returns"),
+        ] {
+            let fault = columns(&header).unwrap_err();
+            assert!(fault.contains(words), "{fault}");
+            assert!(!fault.contains("ada") && !fault.contains("2026"), "{fault}");
+        }
     }
 }

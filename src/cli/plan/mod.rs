@@ -20,6 +20,7 @@ use report::Report;
 mod columns;
 mod generate;
 mod json;
+mod limited;
 mod moment;
 mod plot;
 mod read;
@@ -57,7 +58,7 @@ enum PlanCommand {
 struct ReplayArgs {
     /// The call log: CSV with a header, as telephone systems and spreadsheets write it. Columns:
     /// time (or date and time), user, number; if present also account, connector, and known (yes
-    /// or no). If it is -, standard input is read.
+    /// or no). A time without a zone is in UTC. If it is -, standard input is read.
     #[arg(required = true, value_name = "CALLS.csv")]
     file: Option<PathBuf>,
     /// The settings to plan for [default: those of `contactd serve` without settings].
@@ -80,7 +81,7 @@ struct ReplayArgs {
     /// How many replicas to plan for, such as 1,10,100. Each call goes to a random replica.
     #[arg(long, value_delimiter = ',', default_value = "1", value_parser = replicas)]
     replicas: Vec<NonZeroU32>,
-    /// How long a call to the CRM takes.
+    /// How long a call to the CRM takes, at most lookup.call_timeout.
     #[arg(long, default_value = "250ms", value_parser = humantime::parse_duration, value_name = "TIME")]
     crm_latency: Duration,
     /// Calls to the CRM for a look-up that finds somebody [default: what the connector needs].
@@ -103,7 +104,7 @@ struct ReplayArgs {
     /// How to print the result.
     #[arg(long, value_enum, default_value = "human")]
     output: PlanOutput,
-    /// Write a plot of the mean day there, as SVG.
+    /// Write a plot of the mean day there, as SVG, with the first four numbers of replicas.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }
@@ -146,6 +147,7 @@ fn plan(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     };
     let config = effective.config;
     let terms = terms(args, &config);
+    in_time(terms.latency, terms.call_timeout)?;
     let stopwatch = Stopwatch::start();
     let read = read_log(args, &config, &terms)?;
     let calls = read.log.len();
@@ -168,14 +170,26 @@ fn plan(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         variants: &variants,
         figures: &figures,
     };
-    if let Some(path) = &args.plot {
-        write_plot(path, &plot::day(&report))?;
-    }
+    // Before the plot, which may fail.
     match args.output {
         PlanOutput::Human => show(table::human(&report))?,
         PlanOutput::Json => show(format_args!("{:#}\n", json::report(&report)))?,
     }
+    if let Some(path) = &args.plot {
+        write_plot(path, &plot::day(&report))?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a call to a CRM ends before the daemon gives it up.
+fn in_time(latency: Duration, call_timeout: Duration) -> Result<(), Failure> {
+    if latency <= call_timeout {
+        return Ok(());
+    }
+    let [latency, most] = [latency, call_timeout].map(humantime::format_duration);
+    Err(Failure::Misused(format!(
+        "--crm-latency: {latency} is longer than lookup.call_timeout, which is {most}"
+    )))
 }
 
 fn read_log(args: &ReplayArgs, config: &Config, terms: &Terms) -> Result<ReadLog, Failure> {
@@ -245,4 +259,22 @@ fn write_plot(path: &Path, svg: &str) -> Result<(), Failure> {
             path.display()
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_takes_longer_than_the_daemon_waits_is_refused() {
+        let second = Duration::from_secs(1);
+        assert!(in_time(second, second).is_ok());
+        let Err(Failure::Misused(words)) = in_time(Duration::MAX, 5 * second) else {
+            panic!("it is misused");
+        };
+        assert!(
+            words.contains("lookup.call_timeout, which is 5s"),
+            "{words}"
+        );
+    }
 }

@@ -1,5 +1,7 @@
 //! One cell: the time of a call, as telephone systems and spreadsheets write it.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use time::{Date, Month};
 
 /// Milliseconds of a day.
@@ -37,6 +39,12 @@ pub(super) fn parse(text: &str, day_first: bool) -> Result<u64, MomentError> {
         .ok_or(MomentError::Range)
 }
 
+/// The day of a moment in milliseconds since the Unix epoch, such as 2026-03-09.
+pub(super) fn day(millis: u64) -> String {
+    let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(millis));
+    time.to_string().chars().take(10).collect()
+}
+
 /// Seconds or milliseconds since the epoch, or the days of a spreadsheet.
 #[expect(
     clippy::cast_possible_truncation,
@@ -45,7 +53,8 @@ pub(super) fn parse(text: &str, day_first: bool) -> Result<u64, MomentError> {
 fn of_number(number: f64) -> Result<i64, MomentError> {
     match number {
         1e8..1e11 => Ok((number * 1000.0).round() as i64),
-        1e11..1e14 => Ok(number as i64),
+        // 1979 on: smaller numbers such as 202603091405 are dates without separators.
+        3e11..1e14 => Ok(number as i64),
         // 1970 to 2173.
         25_569.0..100_000.0 => Ok(((number - EPOCH_IN_DAYS) * 86_400.0).round() as i64 * 1000),
         _ => Err(MomentError::Form),
@@ -228,6 +237,7 @@ mod tests {
             ("", MomentError::Form),
             ("yesterday", MomentError::Form),
             ("12", MomentError::Form),
+            ("202603091405", MomentError::Form),
             ("NaN", MomentError::Form),
             ("inf", MomentError::Form),
             ("14:05", MomentError::Form),

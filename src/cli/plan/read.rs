@@ -4,23 +4,27 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fs::File;
 use std::hash::Hasher as _;
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read as _};
 use std::path::Path;
 use std::rc::Rc;
 
-use csv::{ByteRecord, ReaderBuilder, Terminator, Trim};
+use csv::ByteRecord;
 use siphasher::sip::SipHasher13;
 
 use super::columns::{Columns, NamedColumns};
+use super::limited::{LONGEST_ROW, LimitedRows, table};
 use super::moment;
 use crate::cli::prefetch::{WORKBOOK, decoded, spreadsheet_number};
 use crate::cli::{Failure, printable, say};
-use crate::domain::phone::{RemoteParty, WithheldWords, parse_remote};
+use crate::domain::phone::{NumberError, RemoteParty, WithheldWords, parse_remote};
 use crate::domain::{Party, Region};
 use crate::plan::{CallLog, LogBuilder};
 
-/// The most bytes of a row: a quote without an end must not take the rest of the file.
-const LONGEST_ROW: u64 = 1 << 20;
+/// The most lines of a row: a quote without an end must not take the rows after it.
+const MOST_LINES: usize = 50;
+/// The longest time from the first call to the last, in milliseconds: ten years. More is a wrong
+/// time, and figures of every five minutes would fill the memory.
+const LONGEST_LOG: u64 = 3653 * 86_400_000;
 /// The most calls of a log.
 const MOST_CALLS: usize = 100_000_000;
 /// The most bytes of a file in UTF-16, which is read as a whole.
@@ -50,6 +54,7 @@ pub(super) struct ReadLog {
     pub(super) log: CallLog,
     pub(super) left_out: u64,
     pub(super) has_accounts: bool,
+    /// Whether it says of each number whether the CRM knows it.
     pub(super) says_known: bool,
 }
 
@@ -80,6 +85,8 @@ pub(super) fn read(path: &Path, terms: &LogTerms<'_>) -> Result<ReadLog, Failure
         columns: &head.columns,
         log: LogBuilder::default(),
         left_out: 0,
+        without_region: 0,
+        says_known: true,
         origin: &origin,
     };
     rows.read(input, &head).map_err(failed)?;
@@ -168,43 +175,15 @@ impl Head {
     }
 }
 
-fn table<R: Read>(input: R, delimiter: u8) -> csv::Reader<R> {
-    ReaderBuilder::new()
-        .delimiter(delimiter)
-        .has_headers(false)
-        // Otherwise the second half of \r\n counts for the next row. A \r is trimmed.
-        .terminator(Terminator::Any(b'\n'))
-        .flexible(true)
-        .trim(Trim::All)
-        .from_reader(input)
-}
-
-/// A reader that fails if a row does not end.
-struct LimitedRows<R> {
-    input: R,
-    /// Bytes read since the last row ended.
-    since: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for LimitedRows<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.since.get() > LONGEST_ROW {
-            return Err(io::Error::other(
-                "it does not end within 1 MiB; does a quote lack its end?",
-            ));
-        }
-        let read = self.input.read(buffer)?;
-        self.since.set(self.since.get() + read as u64);
-        Ok(read)
-    }
-}
-
 /// The rows of a log while they are read.
 struct Rows<'a> {
     terms: &'a LogTerms<'a>,
     columns: &'a Columns,
     log: LogBuilder,
     left_out: u64,
+    /// Numbers without a calling code and a region.
+    without_region: u64,
+    says_known: bool,
     origin: &'a str,
 }
 
@@ -212,10 +191,7 @@ impl Rows<'_> {
     /// Returns the rest of a message if the reading had to end.
     fn read(&mut self, input: Box<dyn BufRead>, head: &Head) -> Result<(), String> {
         let since = Rc::new(Cell::new(0));
-        let limited = LimitedRows {
-            input,
-            since: Rc::clone(&since),
-        };
+        let limited = LimitedRows::new(input, Rc::clone(&since));
         let (mut rows, mut row) = (table(limited, head.delimiter), ByteRecord::new());
         loop {
             let line = rows.position().line() + head.lines;
@@ -232,6 +208,11 @@ impl Rows<'_> {
             }
             since.set(0);
             let line = row.position().map_or(line, |at| at.line() + head.lines);
+            if row.as_slice().split(|byte| *byte == b'\n').count() > MOST_LINES {
+                return Err(format!(
+                    ":{line}: the row has more than {MOST_LINES} lines; does a quote lack its end?"
+                ));
+            }
             if let Err(fault) = self.take(&row) {
                 self.report(line, &fault);
             }
@@ -271,10 +252,15 @@ impl Rows<'_> {
         let user = self.log.user(connector, account, user);
         match party {
             RemoteParty::Party(party) => {
+                self.says_known &= known.is_some();
                 let is_known = known.unwrap_or_else(|| self.is_known(&party));
                 self.log.call(at, user, party, is_known);
             }
-            _ => self.log.call_without_number(),
+            other => {
+                let no_region = RemoteParty::Unusable(NumberError::NoRegion);
+                self.without_region += u64::from(other == no_region);
+                self.log.call_without_number();
+            }
         }
         Ok(())
     }
@@ -343,19 +329,36 @@ impl Rows<'_> {
                 self.origin
             ));
         }
-        let log = self.log.finish();
-        if log.span().is_none() {
-            return Err(if self.left_out > 0 {
-                ": no row holds a call".to_owned()
-            } else {
-                " holds no calls".to_owned()
-            });
+        let mut log = self.log.finish();
+        log.spread_whole_minutes();
+        let Some((first, last)) = log.span() else {
+            let why = match (self.without_region, self.left_out, log.without_number()) {
+                (1.., ..) => ": the numbers have no calling code; name their country with --region",
+                (_, 1.., _) => ": no row holds a call",
+                (.., 1..) => ": no call has a number",
+                _ => " holds no calls",
+            };
+            return Err(why.to_owned());
+        };
+        if last - first > LONGEST_LOG {
+            let [first, last] = [first, last].map(moment::day);
+            return Err(format!(
+                ": the calls are from {first} to {last}, and a log has at most ten years; remove the rows with a \
+                 wrong time"
+            ));
+        }
+        if self.without_region > 0 {
+            say(format_args!(
+                "contactd: {}: numbers of {} calls have no calling code and are not looked up; name their country \
+                 with --region",
+                self.origin, self.without_region
+            ));
         }
         Ok(ReadLog {
             log,
             left_out: self.left_out,
             has_accounts: head.columns.account.is_some(),
-            says_known: head.columns.known.is_some(),
+            says_known: self.says_known,
         })
     }
 }
@@ -376,4 +379,98 @@ fn text(row: &ByteRecord, column: usize) -> Cow<'_, str> {
 fn quoted(text: &str) -> String {
     let shown: String = text.chars().take(40).collect();
     format!("{:?}", printable(&shown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read of a log, or the message.
+    fn read_text(text: &str) -> Result<ReadLog, String> {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("calls.csv");
+        std::fs::write(&path, text).unwrap();
+        let terms = LogTerms {
+            columns: &NamedColumns::default(),
+            day_first: false,
+            region: None,
+            words: &WithheldWords::default(),
+            connectors: &["example".to_owned()],
+            connector: 0,
+            known: 0.5,
+            seed: 1,
+        };
+        read(&path, &terms).map_err(|failure| match failure {
+            Failure::Misused(words) => words,
+            other => format!("another failure: {other:?}"),
+        })
+    }
+
+    fn log(rows: &str) -> Result<ReadLog, String> {
+        read_text(&format!("time,user,number,known,note\n{rows}"))
+    }
+
+    #[test]
+    fn a_log_without_a_number_to_look_up_is_refused_with_the_reason() {
+        for (rows, reason) in [
+            ("1773065100,u,6502000001\n", "with --region"),
+            (
+                "1773065100,u,anonymous\n1773065101,u,\n",
+                "no call has a number",
+            ),
+            ("x,u,+16502000001\n", "no row holds a call"),
+            ("", "holds no calls"),
+        ] {
+            let fault = log(rows).unwrap_err();
+            assert!(fault.contains(reason), "{fault}");
+        }
+        let partly = log("1773065100,u,6502000001\n1773065100,u,+16502000001\n").unwrap();
+        assert_eq!((partly.log.len(), partly.log.without_number()), (1, 1));
+    }
+
+    #[test]
+    fn a_quote_without_an_end_does_not_take_the_rows_after_it() {
+        let call = "1773065100,u,+16502000001,,";
+        let few = log(&format!("{call}\"a\nb\"\n{call}\n")).unwrap();
+        assert_eq!(few.log.len(), 2);
+        let rest = format!("{call}\n").repeat(200);
+        let fault = log(&format!("{call}\n{call}\"call back\n{rest}")).unwrap_err();
+        assert!(
+            fault.contains("calls.csv:3: ") && fault.contains("quote"),
+            "{fault}"
+        );
+    }
+
+    #[test]
+    fn a_log_of_more_than_ten_years_is_refused_with_its_days() {
+        let call = |day: &str| format!("{day},u,+16502000001\n");
+        assert!(log(&(call("2016-03-10") + &call("2026-03-09"))).is_ok());
+        let fault = log(&(call("1970-01-01") + &call("2026-03-09"))).unwrap_err();
+        for words in ["1970-01-01", "2026-03-09", "ten years"] {
+            assert!(fault.contains(words), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_log_says_what_is_known_only_if_each_call_does() {
+        let says = |known: &str| {
+            let rows = format!(
+                "1773065100,u,+16502000001,yes\n1,u,x\n1773065100,u,+16502000002,{known}\n"
+            );
+            log(&rows).unwrap().says_known
+        };
+        assert!(says("no") && !says(""));
+    }
+
+    #[test]
+    fn calls_of_a_log_in_whole_minutes_are_spread_over_each() {
+        let spread = |times: [u64; 4]| {
+            let rows = times.map(|at| format!("{},u,+16502000001\n", 1_773_065_100 + at));
+            let (first, last) = log(&rows.concat()).unwrap().log.span().unwrap();
+            last - first
+        };
+        assert_eq!(spread([0, 0, 0, 0]), 45_000);
+        assert_eq!(spread([0, 60, 120, 180]), 180_000);
+        assert_eq!(spread([0, 0, 0, 1]), 1_000);
+    }
 }

@@ -1,9 +1,10 @@
 //! A plan for people.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use super::moment::day;
 use super::report::Report;
 use crate::domain::Ages;
 use crate::plan::{ConnectorFigures, Figures, PlannedConnector, Variant, share};
@@ -46,10 +47,6 @@ fn facts(report: &Report<'_>) -> String {
 
 fn calls(report: &Report<'_>) -> String {
     let log = &report.read.log;
-    let day = |millis| {
-        let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(millis));
-        time.to_string().chars().take(10).collect::<String>()
-    };
     let span = log.span();
     let span = span.map(|(first, last)| format!("; {} to {}", day(first), day(last)));
     format!(
