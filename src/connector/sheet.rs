@@ -35,10 +35,6 @@ pub(crate) struct About {
 
 /// What a connector is and what it costs.
 #[derive(Debug, Clone, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own that the page states"
-)]
 pub(crate) struct Sheet {
     pub(crate) about: About,
     /// Whether somebody has tried it with the CRM itself.
