@@ -337,6 +337,7 @@ impl LogReader {
         let reply = self.request(step).await?;
         let trip = RoundTrip {
             told: SharedTime(reply.4),
+            step: reply.9,
             sent,
             received: clock::now(),
         };

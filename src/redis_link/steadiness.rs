@@ -20,6 +20,8 @@ const DRIFT: u32 = 1_000;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RoundTrip {
     pub(crate) told: SharedTime,
+    /// The correction that `told` contains, in milliseconds.
+    pub(crate) step: i64,
     pub(crate) sent: Instant,
     pub(crate) received: Instant,
 }
@@ -30,8 +32,13 @@ impl RoundTrip {
     }
 
     /// Milliseconds by which the shared time has jumped since the `earlier` reading, forward or
-    /// back; 0 if it has not.
+    /// back; 0 if it has not. A correction that another replica has made meanwhile is no jump:
+    /// otherwise a replica that started just after a step, or whose machine was suspended, would
+    /// correct it back, and the others again, without an end.
     pub(crate) fn jump_since(&self, earlier: &Self) -> i64 {
+        if self.step != earlier.step {
+            return 0;
+        }
         let least = self.sent.saturating_duration_since(earlier.received);
         let most = self.received.saturating_duration_since(earlier.sent);
         let tolerance = millis(INEXACT + most / DRIFT);
@@ -62,6 +69,7 @@ mod tests {
         let (ms, start) = (Duration::from_millis, clock::now());
         let trip = |told, sent, received| RoundTrip {
             told: SharedTime(told),
+            step: 0,
             sent: start + ms(sent),
             received: start + ms(received),
         };
@@ -81,5 +89,10 @@ mod tests {
             let next = trip(told, sent, received);
             assert_eq!(next.jump_since(&first), jump, "{told} {sent} {received}");
         }
+        let corrected = RoundTrip {
+            step: -10_000,
+            ..trip(40_100, 100, 110)
+        };
+        assert_eq!(corrected.jump_since(&first), 0, "by another replica");
     }
 }

@@ -262,7 +262,7 @@ mod tests {
         let mut legends = 0;
         for line in svg
             .lines()
-            .filter(|line| line.contains("H") && line.contains("replica"))
+            .filter(|line| line.contains('H') && line.contains("replica"))
         {
             let (_, text) = line.split_once("<text x=\"").unwrap();
             let (x, text) = text.split_once('"').unwrap();

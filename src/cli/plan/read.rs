@@ -402,7 +402,7 @@ mod tests {
         };
         read(&path, &terms).map_err(|failure| match failure {
             Failure::Misused(words) => words,
-            other => format!("another failure: {other:?}"),
+            other @ Failure::Failed(_) => format!("another failure: {other:?}"),
         })
     }
 

@@ -36,6 +36,7 @@ pub use time::{RedisTime, TimePoll};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RoundTrip {
     pub(crate) told: SharedTime,
+    pub(crate) step: i64,
     pub(crate) sent: Instant,
     pub(crate) received: Instant,
 }
