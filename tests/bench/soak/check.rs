@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use contactd::clock::Instant;
-use contactd::pb::v1::{FindContactResponse, Freshness};
+use contactd::pb::v1::{FindContactResponse, Freshness, Source};
 
 use super::Soak;
 use super::truth::{Owner, knows};
 use super::verdicts::Wrong;
 use crate::support::daemon::names;
 
-/// The ages in the settings.
+/// `lookup.timeout` in the settings, and the ages.
+pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const FOUND: Ages = Ages {
     fresh: Duration::from_secs(3),
     end: Duration::from_secs(15),
@@ -127,9 +128,17 @@ impl Soak {
         } else {
             ages.fresh
         };
-        if age >= ages.end {
+        // What a load brings is judged by its age when the caller came to it, and shared by callers
+        // who come while a look-up may take.
+        let (judged, end) = if lookup.source() == Source::Crm {
+            let came = age.saturating_sub(asked.began.elapsed());
+            (came, ages.end.max(LOOKUP_TIMEOUT))
+        } else {
+            (age, ages.end)
+        };
+        if judged >= end {
             self.wrong(Wrong::PastItsEnd, asked, format!("{lookup:?}"));
-        } else if age >= fresh && lookup.freshness() == Freshness::Fresh {
+        } else if judged >= fresh && lookup.freshness() == Freshness::Fresh {
             self.wrong(Wrong::NotFresh, asked, format!("{lookup:?}"));
         }
         age

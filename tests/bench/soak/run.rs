@@ -24,7 +24,7 @@ use crate::support::chaos::ChaosProxy;
 use crate::support::clocks::Clocks;
 use crate::support::raw::{RawCrm, Said};
 use callers::{edit, misbehave, ring, take_hints, warm_up};
-use check::{ABSENT, FOUND};
+use check::{ABSENT, FOUND, LOOKUP_TIMEOUT};
 use crm::{Crm, PER, RATE};
 use figures::{Figures, Sample, judge, sample, watch_over};
 use late::Lateness;
@@ -347,7 +347,7 @@ fn settings(crm: &FakeCrm, hints: &RawCrm, to_redis: &ChaosProxy) -> String {
          [cache]\nmemory = '8MiB'\nadmitted = '20s'\n\
          found = {{ fresh = '{}s', stale = '{}s' }}\nabsent = {{ fresh = '{}s', stale = '{}s' }}\n\
          [redis]\nurl = 'redis://{}'\nreplicas = {REPLICAS}\ntimeout = '200ms'\n\
-         [lookup]\ntimeout = '5s'\ncall_timeout = '1s'\nmax_reply = '256KiB'\n\
+         [lookup]\ntimeout = '{}s'\ncall_timeout = '1s'\nmax_reply = '256KiB'\n\
          [connectors.example]\nkind = 'example'\nbase_url = '{}'\n\
          quota = {{ rate = {RATE}, per = '{}s', burst = {RATE} }}\n\
          [connectors.hints]\nkind = 'example'\nbase_url = 'http://{}'\n",
@@ -356,6 +356,7 @@ fn settings(crm: &FakeCrm, hints: &RawCrm, to_redis: &ChaosProxy) -> String {
         ABSENT.fresh.as_secs(),
         ABSENT.end.as_secs(),
         to_redis.addr,
+        LOOKUP_TIMEOUT.as_secs(),
         crm.url(),
         PER.as_secs(),
         hints.addr
