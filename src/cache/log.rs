@@ -6,8 +6,8 @@
 //! (`MAXLEN`), an evicted stream, a flushed Redis (the log has an identity), and a failover to a
 //! server without the last events. Knows nothing of what the events mean.
 //!
-//! The same round trip reports this replica as alive, and returns the number of replicas and Redis'
-//! time.
+//! The command that reads the log also reports this replica as alive, and returns the number of
+//! replicas and the time that they share.
 
 mod cursor;
 mod event;
@@ -72,7 +72,8 @@ if ARGV[9] ~= '' and step == tonumber(ARGV[8]) then
     try('HSET', KEYS[1], 'step', ARGV[9])
 end
 local time = now() + step
--- Each poll counts up. Data that has counted less than this replica knows is older than it: of a failover, or restored.
+-- Each poll increases a counter. If it is lower than what this replica has seen, the data is older: after a failover, or
+-- from a snapshot.
 local beat = 0
 try('HINCRBY', KEYS[1], 'beat', 1)
 if refused == '' then beat = replicas end

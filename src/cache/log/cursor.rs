@@ -8,7 +8,8 @@ use super::event::{self, ReplicaEvent};
 /// replicas, and ids and payloads of events. These start with the reader's last event, or with the
 /// log's last one if the reader has no cursor yet. Then come the shared time, the reason if the
 /// replicas could not be counted, how long Redis has kept its data, how many replicas are present,
-/// the number of polls, the correction of Redis' time of day, and when Redis last came back with older data.
+/// the number of polls, the correction of Redis' time of day, and when Redis last came back with
+/// older data.
 pub(super) type LogReply = (
     Vec<u8>,
     u64,
@@ -111,7 +112,8 @@ fn split(id: &[u8]) -> Option<(u64, String)> {
     Some((number.parse().ok()?, random.to_owned()))
 }
 
-/// A payload is what was written, or none. Any entries move a cursor to where a reader goes on.
+/// A payload decodes to what was written, or to nothing. Whatever the entries are, the cursor ends
+/// where a reader can continue.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn event_is_sound(bytes: &[u8]) {
     if let Some((replica, event)) = event::decode(bytes) {
