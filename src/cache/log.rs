@@ -72,8 +72,8 @@ if ARGV[9] ~= '' and step == tonumber(ARGV[8]) then
     try('HSET', KEYS[1], 'step', ARGV[9])
 end
 local time = now() + step
--- Each poll increases a counter. If it is lower than what this replica has seen, the data is older: after a failover, or
--- from a snapshot.
+-- Each poll increases a counter. If it is lower than what this replica has seen, the data is older: after a failover,
+-- or from a snapshot.
 local beat = 0
 try('HINCRBY', KEYS[1], 'beat', 1)
 if refused == '' then beat = replicas end

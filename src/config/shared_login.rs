@@ -79,8 +79,8 @@ pub(super) fn check_borrowers(
         if login.is_some() {
             reader.fault(
                 &format!("connectors.{name}.{CREDENTIAL}"),
-                "is for clients in grpc.tokens, or, if that is empty and grpc.listen is a loopback address, for clients \
-                 on this machine; here nobody may use it: list your clients in grpc.tokens",
+                "is for clients in grpc.tokens, or, if that is empty and grpc.listen is a loopback address, for \
+                 clients on this machine; here nobody may use it: list your clients in grpc.tokens",
             );
         }
     }

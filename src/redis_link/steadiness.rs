@@ -7,11 +7,9 @@
 
 use std::time::Duration;
 
+use super::time::INEXACT;
 use crate::clock::Instant;
 use crate::domain::SharedTime;
-
-/// A smaller jump is not noticed.
-const INEXACT: Duration = Duration::from_millis(250);
 
 /// Two clocks may drift apart by this part of the time between two readings.
 const DRIFT: u32 = 1_000;

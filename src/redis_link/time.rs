@@ -39,8 +39,8 @@ struct TimeReading {
     lost: [SharedTime; 2],
 }
 
-/// How far Redis' time may be from the expected one: less than the shortest window.
-const INEXACT: Duration = Duration::from_millis(250);
+/// How exactly Redis' clock is watched: less than the shortest window of a quota.
+pub(super) const INEXACT: Duration = Duration::from_millis(250);
 
 /// What one poll of the log says of the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

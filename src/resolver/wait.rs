@@ -25,10 +25,7 @@ impl Resolver {
         mut seat: Seat<Loaded>,
         question: &Question,
     ) -> Result<Answer, LookupError> {
-        let arrival = Arrival {
-            at: self.deps.clock.now(),
-            joins: seat.joined(),
-        };
+        let arrival = self.arrival_at(&seat);
         if arrival.joins {
             self.count_shared(question);
         }
@@ -44,10 +41,18 @@ impl Resolver {
         self.answer(loaded, arrival).ok_or(TOO_LONG)
     }
 
+    fn arrival_at(&self, seat: &Seat<Loaded>) -> Arrival {
+        Arrival {
+            at: self.deps.clock.now(),
+            joins: seat.joined(),
+        }
+    }
+
     /// The result of a load as the answer to a caller. A load that waited for its turn in the quota,
     /// or for details, may have begun long before its last caller came. So the result is judged as a
-    /// stored answer would have been then. `None` if it was past its hard end, unless the load was
-    /// younger than a look-up may take: then the caller's own would bring nothing later.
+    /// stored answer would have been then. `None` if it was past its hard end. Callers who come
+    /// within `lookup.timeout` share it even so: otherwise, if answers are not stored at all, they
+    /// would refuse each other's.
     pub(super) fn answer(&self, loaded: Loaded, arrival: Arrival) -> Option<Answer> {
         let age = arrival.at.since(loaded.asked);
         let freshness = match self.deps.cache.judge(&loaded.entry, age) {
@@ -73,10 +78,7 @@ impl Resolver {
         let asker = question.asker();
         let known = self.known_identity(asker);
         let _place = self.wait_place(asker, known.as_ref()).ok()?;
-        let arrival = Arrival {
-            at: self.deps.clock.now(),
-            joins: seat.joined(),
-        };
+        let arrival = self.arrival_at(&seat);
         let loaded = async {
             if let Some(names) = seat.early().await {
                 self.show_names(question, names, arrival);

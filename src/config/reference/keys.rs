@@ -221,8 +221,8 @@ pub(super) const SETTINGS: [Setting; 54] = [
     in_words(
         "connectors.NAME.credential",
         "none",
-        "`{ file = \"…\" }` or `{ env = \"…\" }`: the `Authorization` header that requests without `auth_header` use, \
-         such as `Bearer` and a token: [one shared login](SECURITY.md#one-shared-login)",
+        "`{ file = \"…\" }` or `{ env = \"…\" }`: the `Authorization` header that requests without `auth_header` \
+         use, such as `Bearer` and a token: [one shared login](SECURITY.md#one-shared-login)",
     ),
     in_words(
         "connectors.NAME.base_url",

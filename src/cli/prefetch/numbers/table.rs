@@ -282,7 +282,8 @@ mod tests {
         for text in [
             "phone_number\n+16505551234\n+493012345\n",
             "\u{feff}name,Phone_Number,when\r\n\"Doe, Jane\",\"+16505551234\",1\r\n\r\nRoe, +493012345 ,2\r\n",
-            "# exported today, by hand\n\"PHONE_NUMBER\",\"note\"\n+16505551234,\"two\nlines\"\n,\"no number\"\n+493012345\n",
+            "# exported today, by hand\n\"PHONE_NUMBER\",\"note\"\n+16505551234,\"two\nlines\"\n\
+             ,\"no number\"\n+493012345\n",
             "name;phone_number\nJane;+16505551234\nshort\nRoe;+493012345\n",
             "name\tphone_number\nJane\t+16505551234\nRoe\t+493012345",
             "\"a\nb\",phone_number\n#1,+16505551234\n2,+493012345",
