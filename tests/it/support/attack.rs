@@ -118,7 +118,7 @@ async fn run(attack: Attack, daemon: SocketAddr) {
         }
         Attack::Connections => all((0..CONNECTIONS).map(|_| idle(daemon))).await,
         Attack::RestingBatches => all((0..16).map(|n| batches(daemon, n))).await,
-        Attack::Invalidations => all((0..4).map(|n| invalidations(daemon, n))).await,
+        Attack::Invalidations => all((0..8).map(|n| invalidations(daemon, n))).await,
     }
 }
 
