@@ -1,7 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
-// Rooms by floor, the lowest first. A room may use only rooms of lower floors; tests/it/house.rs
-// names the exceptions.
+// Rooms in the order of their numbers in ARCHITECTURE.md. A room may use only rooms with a lower
+// number; tests/it/house.rs names the exceptions.
 pub mod pb;
 
 pub mod domain;

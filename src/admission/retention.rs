@@ -9,8 +9,8 @@ use parking_lot::RwLock;
 
 use super::credential::AdmissionConfig;
 
-/// Credentials remembered in each cache of this process; a made-up one leaves about 550 bytes in all
-/// of them together. The least recently used is forgotten first.
+/// Credentials remembered in each cache of this process. A made-up credential takes about 550 bytes
+/// in all caches together. The least recently used one is forgotten first.
 const MOST: u64 = 100_000;
 
 /// A cache of what is remembered.

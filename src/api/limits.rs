@@ -125,8 +125,8 @@ impl ClientLimits {
         }
     }
 
-    /// Returns who calls, or `None` if no clients are listed. The `Authorization` header decides if
-    /// there is one, otherwise the certificate. A refusal is logged.
+    /// Returns who calls, or `None` if no clients are listed. If there is an `Authorization`
+    /// header, it decides, otherwise the certificate. A refusal is logged.
     ///
     /// # Errors
     /// If the client is not listed, or a certificate is required and there is none.

@@ -13,16 +13,17 @@ use super::error::Violation;
 /// More entries than any accepted request has: 10,000 numbers, and what may stand beside them.
 const MOST_ENTRIES: usize = 20_000;
 
-/// Most bytes of a request's user, who has as many in a look-up.
+/// Most bytes of the user in a request: as many as a whole look-up request may have.
 const MOST_OF_USER: usize = 64 << 10;
 
 /// A smaller message cannot have too many entries.
 const FEW: usize = 4 << 10;
 
-/// The number of `user` in every request with a list.
+/// The field number of `user` in every request with a list.
 const USER: u32 = 1;
 
-/// The number of the list of an invalidation. In other requests it is a text.
+/// The field number of the list in an invalidation. In other requests the field with this number is
+/// a string.
 const LIST: u32 = 2;
 
 /// Reads a request.

@@ -100,8 +100,10 @@ impl Crowd {
 }
 
 impl State {
-    /// Ends an idle connection of the address with the most, if that has more than the new one
-    /// would have: a stranger's first, or a known client's if strangers have less than their part.
+    /// Ends an idle connection to make room, and returns whether it found one. It takes a
+    /// stranger's connection, from the address with the most of them, if that address has more than
+    /// the newcomer's would have. If there is none, it takes a known client's in the same way, as
+    /// long as strangers have less than their part.
     fn make_room_for(&mut self, newcomer: IpAddr, most: usize) -> bool {
         let strangers = self.count(newcomer, false);
         let all_strangers: usize = self.networks.keys().map(|of| self.count(*of, false)).sum();

@@ -46,7 +46,7 @@ impl Serving {
 }
 
 impl App {
-    /// Serves until `shutdown` or a part of the daemon ends, then stops in order. It reports
+    /// Serves until `shutdown` or a part of the daemon ends, then stops in order: reports
     /// NOT_SERVING and not ready, serves for `grpc.drain_delay` so that balancers notice, takes no
     /// new connections, and lets calls and loads end within `grpc.drain_timeout`.
     ///

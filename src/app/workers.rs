@@ -1,9 +1,9 @@
 //! The threads that serve connections. Each has a runtime, connections and servers of its own.
 //!
 //! A connection stays on one thread, from its first byte to its end. So a call that is answered
-//! from memory wakes no other thread and shares no queue with one. A new connection goes to the
-//! thread with the fewest active ones. What takes long runs elsewhere: loads and batches with the calls to
-//! CRMs, the reading of long requests on threads that may block.
+//! from memory wakes no other thread and shares no queue with another thread. A new connection goes
+//! to the thread with the fewest active ones. What takes long runs elsewhere: loads and batches
+//! with their calls to CRMs, and the reading of long requests (on threads that may block).
 
 use std::sync::{Arc, Weak};
 use std::thread;

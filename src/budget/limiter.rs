@@ -104,7 +104,7 @@ impl QuotaLimiter {
 
     /// Applies other settings, except the quota's scope, from the next request on. Held calls stay
     /// held. The past is unknown afterwards if `forgets` is set, if windows become longer, or if
-    /// calls at once were not limited before. Returns true if anything changes.
+    /// calls on the wire were not limited before. Returns true if anything changes.
     pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) -> bool {
         let quota = quota.of(self.quota().scope());
         let new = LimiterSettings::new(quota, self.call_timeout, admitted);

@@ -11,8 +11,8 @@
 //!
 //! # Words
 //! *Limit*: the most calls of a window. *Window*: the time over which a CRM counts. *Burst*: the
-//! most calls at once. *Scope*: whose calls count together. *Slot*: a call that a window holds.
-//! *Permit*: the slots of one call. *Lane*: its urgency. *Pause*: a time in which no call is made.
+//! most calls that may begin at once. *Scope*: whose calls count together. *Slot*: a call that a
+//! window holds. *Permit*: the slots of one call. *Lane*: its urgency. *Pause*: a time without calls.
 //!
 //! # Scopes
 //! CRMs count by token, by user or by account. A call spends a slot of its owner's scope if the
@@ -24,9 +24,9 @@
 //! permit until one window after its reply. A call without a reply is held as long as it may still
 //! arrive, and one window longer. Each scope has two windows: one of *all* calls, and one of the
 //! *background* lanes' share. Within the windows a [`governor`] paces the calls: the background
-//! lanes evenly, call pops with a burst. The CRM's limits on calls at once and on calls of 24 hours
-//! are two more windows, which all kinds of calls share ([`totals`]). A call has a *place* on the
-//! wire until its reply has ended.
+//! lanes evenly, call pops with a burst. The CRM's limits on calls on the wire and on calls of 24
+//! hours are two more windows, which all kinds of calls share ([`totals`]). A call has a *place* on
+//! the wire until its reply has ended.
 //!
 //! # Lanes
 //! A call pop needs room in one window, the other lanes in both. Both are checked before either is

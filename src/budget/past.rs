@@ -23,8 +23,8 @@ use super::absent::AbsentReplicas;
 use super::quota::Quota;
 use crate::clock::Instant;
 
-/// The longest time limit of a call for which other calls wait, if the CRM limits the calls at
-/// once.
+/// The longest time limit of a call for which other calls wait, if the CRM limits the calls on the
+/// wire.
 const LONGEST_CALL_WAIT: Duration = Duration::from_secs(10);
 /// The longest window for which calls wait.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -88,7 +88,7 @@ pub(super) struct Past {
     /// The least number of replicas that share the quota.
     at_least: NonZeroU32,
     missing: RecentAbsence,
-    /// The time from which the own count holds every call of this replica's share.
+    /// The time from which this replica's own count holds every call of its share.
     own_from: Instant,
     /// When Redis went down, or the start.
     unreachable_since: Option<Instant>,

@@ -84,7 +84,8 @@ impl Drop for SlotGuard {
 #[derive(Debug)]
 #[must_use = "a permit is spent whether it is used or not"]
 pub(crate) struct Permit {
-    /// Boxed, as the other: every future of a call holds a permit.
+    /// The slot in the owner's scope. Both slots are boxed, because every future of a call holds a
+    /// permit.
     owner: Option<Box<CountedSlot>>,
     /// The slot in the credential's scope, if that is another one.
     credential: Option<Box<CountedSlot>>,

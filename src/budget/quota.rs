@@ -287,8 +287,8 @@ pub(crate) enum CallKind {
 /// A CRM's quotas, by the kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Quotas {
-    /// The quota of every call without a quota of its own. Its limits on calls at once and in a
-    /// day apply to all calls.
+    /// The quota of every call without a quota of its own. Its limits on calls on the wire and in
+    /// a day apply to all calls.
     pub(crate) all: Quota,
     /// The quota of searches, if the CRM counts them separately.
     pub(crate) search: Option<Quota>,

@@ -47,9 +47,10 @@ pub(super) enum RequestAim {
 }
 
 impl SlotRequest {
-    /// How long it waits from the moment of the forecast on, if nobody is ahead of it. Zero if there
-    /// was room. What a forecast expects to be free later need not be free then: a call on the wire
-    /// may take longer. So this decides whether there is room, however late it is called.
+    /// How long the call waits, counted from the moment of the forecast, if nobody is ahead of it.
+    /// Zero if there was room at that moment. A call on the wire may take longer than the forecast
+    /// expects, so time that has passed since then makes no room. That is why this wait, and not
+    /// the wait from now on, decides whether there is room.
     pub(super) fn wait_when_seen(&self, forecast: &Forecast) -> Duration {
         self.wait_for(forecast, forecast.seen())
     }

@@ -28,8 +28,8 @@ use crate::redis_link::{Link, LinkError, RedisTime, hex};
 #[derive(Clone)]
 pub(crate) struct SharedQuota {
     link: Link,
-    /// The time of the server that has the log. In a cluster others have the counts, and their
-    /// clocks.
+    /// The time of the server that has the log. `None` in a cluster, where other servers have the
+    /// counts, each with its own clock.
     time: Option<RedisTime>,
     tasks: TaskTracker,
     /// The connector.
@@ -97,7 +97,8 @@ impl SharedQuota {
         }
     }
 
-    /// The same by this time, so that calls are counted right also if Redis' clock is set.
+    /// The same quota, counted by `time`. So calls are counted correctly even if Redis' clock is
+    /// set.
     #[must_use]
     pub(crate) fn by(self, time: RedisTime) -> Self {
         Self {

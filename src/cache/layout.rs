@@ -20,8 +20,8 @@ use crate::redis_link::user::UserToken;
 /// a limited number of them.
 pub(super) const RECORDS: usize = 4;
 
-/// Identities kept. Two agents who share a user id are two. If the CRM names no user, each new
-/// token is a new identity.
+/// Identities kept. Two agents who share a user id count as two identities. If the CRM names no
+/// user, each new token is a new identity.
 pub(super) const OWNERS: usize = 8;
 
 const TOKEN: usize = 16;

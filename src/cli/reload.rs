@@ -42,8 +42,8 @@ pub(super) async fn reload_on(
             );
             continue;
         };
-        // Aside, because a file may be a pipe, or on a disk that does not respond, and the expiry
-        // of all stored answers is recalculated. The daemon serves and stops meanwhile.
+        // On a thread that may block: the file may be a pipe, or on a disk that does not respond.
+        // Meanwhile the daemon serves, and can be stopped.
         let read = tokio::task::spawn_blocking(move || {
             settings.read();
             settings
@@ -102,7 +102,8 @@ impl Again {
         }
     }
 
-    /// Applies the settings, and logs what has changed and what has not.
+    /// Applies the settings of the log; the other settings are applied already. Logs what has
+    /// changed and what needs a restart.
     fn take_up(&mut self, new: Effective, grpc: Grpc, replaced: bool) {
         self.warn(&new, &grpc);
         let mut changed = self.started.applied(&self.latest, &new);

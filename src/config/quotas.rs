@@ -14,7 +14,7 @@ const MOST_PER_DAY: usize = 1_000_000_000;
 
 /// A CRM's quotas. Values that are not set are the CRM's documented limits. A limit for all calls
 /// also replaces the default of one kind of calls, unless the settings give that kind its own. All
-/// have one scope, and share the limits on calls at once and in a day.
+/// have one scope, and share the limits on calls on the wire and in a day.
 pub(super) fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quotas> {
     let given = Given::read(section);
     let scope = section.parsed("scope", default.all.scope().name());
@@ -39,7 +39,7 @@ pub(super) fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quota
     Some(Quotas { all, search, other })
 }
 
-/// Most calls at once, and in a day.
+/// Most calls on the wire, and in a day.
 type Totals = [Option<NonZeroU32>; 2];
 
 /// Every quota must fit into the limits over all kinds. A replacement for a faulty value is not the
@@ -56,8 +56,8 @@ fn check_totals(
     }
 }
 
-/// The limits over all kinds of calls: calls at once, and calls in a day. A CRM without a
-/// documented one has none unless the settings give it.
+/// The limits over all kinds of calls: calls on the wire, and calls in a day. A CRM without a
+/// documented limit has none, unless the settings give it.
 fn totals(default: Quota, section: &mut Section<'_>) -> Totals {
     let mut limit = |key: &str, most: usize, default: Option<NonZeroU32>| {
         let calls = match default {

@@ -1,10 +1,10 @@
 //! How much of a CRM's record is kept in an answer.
 //!
 //! What a CRM stores about a contact was typed by other people. It ends up on a screen, in the
-//! cache and in Redis, so every field has a limit. A text to be read is cut. An address or a time
-//! that is too long is left out, because a part of it would be another one. A record without a
-//! usable id is left out completely. Control characters become spaces, because answers are also
-//! printed on terminals.
+//! cache and in Redis, so every field has a limit. A text that people read is cut at its limit. An
+//! address or a time that is too long is left out, because a part of it would be another one. A
+//! record without a usable id is left out completely. Control characters become spaces, because
+//! answers are also printed on terminals.
 //!
 //! If a record has no name, its company is shown instead, or else its e-mail address, because a
 //! person must have something to click on. If it has neither, the name stays empty. The number does

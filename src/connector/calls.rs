@@ -51,8 +51,8 @@ impl CrmSession {
         }
     }
 
-    /// Calls of a search that the CRM may refuse for good. The answer does without it then.
-    /// `value` is what it is about, if it is made for several.
+    /// Calls of a search that the CRM may refuse for good. If it does, the answer is complete
+    /// without the search. If the search is made for each of several values, `value` is this one.
     pub(super) fn optional_search<'a>(
         &'a self,
         name: &'a str,

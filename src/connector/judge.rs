@@ -59,7 +59,7 @@ impl RecordVerdict {
         }
     }
 
-    /// What the record is to an answer, in the public contract.
+    /// The word of the public contract for this verdict: the quality of the match, or "dropped".
     pub(crate) fn label(self) -> &'static str {
         self.quality().map_or("dropped", MatchQuality::label)
     }

@@ -164,8 +164,8 @@ impl Platform {
     fn base_and_host<'a>(&'a self, user: &'a User) -> (Cow<'a, str>, &'a str) {
         let named = user.host.as_ref().map_or("", Host::as_str);
         match (&self.config.base_url, &self.profile().base) {
-            // If the settings contain an address, no call goes to the host that a caller names, and
-            // all share one quota, unless requests say it to the CRM.
+            // If the settings contain an address, no call goes to the host that a user names. So
+            // all users share one quota, unless requests send that host to the CRM.
             (Some(base), _) if self.profile().inputs.host => (base.as_str().into(), named),
             (Some(base), _) => (base.as_str().into(), ""),
             (None, BaseForm::Host) => ("".into(), named),

@@ -45,7 +45,8 @@ pub(crate) fn is_for_all(error: &LookupError) -> bool {
     )
 }
 
-/// That a request was not made, or its reply not read, because it is too large.
+/// The error of a request that was not made, or of a reply that was not read, because it is too
+/// large.
 pub(super) const TOO_MUCH: LookupError = LookupError::CrmBadReply(BadReply::TooLarge);
 
 /// Whether a request for fewer may be answered: the statuses of a request that is too large, or of

@@ -48,8 +48,8 @@ pub(super) struct SpellingOrder(Mutex<Generations>);
 /// Successes by the position of the spelling in its list.
 type Counts = [u8; SPELLINGS];
 
-/// The accounts that were used of late, and those before. If the young are many, they become the
-/// old ones, and the old ones are forgotten.
+/// Two generations of accounts: those that found a contact recently, and those that did before. If
+/// the young generation is full, it becomes the old one, and the old one is forgotten.
 #[derive(Default)]
 struct Generations {
     young: HashMap<OrderKey, Counts>,

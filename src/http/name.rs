@@ -22,7 +22,8 @@ const CREDENTIAL: &str = "x-crm-authorization";
 const REASON: HeaderName = HeaderName::from_static("x-contactd-reason");
 const MESSAGE: HeaderName = HeaderName::from_static("x-contactd-message");
 
-/// The parameters, with the fields of `FindContactRequest` that they fill.
+/// The parameters and the header of the credential, with the fields of `FindContactRequest` that
+/// they fill.
 const PARAMETERS: [(&str, &str); 8] = [
     ("platform", "user.platform"),
     ("user", "user.id"),

@@ -102,7 +102,7 @@ pub(crate) struct RefusalLabels {
 /// Labels of `contactd_redis_refused_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RedisRefusalLabels {
-    /// `OOM`, `READONLY`, `MISCONF`, `NOREPLICAS`, `NOPERM`, `unknown command`, `WRONGTYPE`, and
+    /// `OOM`, `READONLY`, `MISCONF`, `NOREPLICAS`, `NOPERM`, `unknown command`, `WRONGTYPE`, and a
     /// few others
     pub(crate) code: &'static str,
 }

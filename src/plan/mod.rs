@@ -1,9 +1,10 @@
 //! Replays a call log through the policy of a daemon, in virtual time: what a log would cost.
 //!
-//! What is decided is decided by the daemon's own rules: the key is the parsed number, `judge` and
-//! `AgePolicy` give the age, `decide` the decision, `Credential::judge` the trust, the budget's own
-//! count, pace and queue the turns of calls. Missing is what a log cannot tell: failures of the CRM
-//! and of Redis, pauses after refusals, invalidations, prefetch, and changes of a contact.
+//! The daemon's own rules decide: the key is the parsed number, `judge` and `AgePolicy` decide
+//! about ages, `decide` about what a look-up does, and `Credential::judge` about trust. The
+//! budget's own count, pace and queue decide when a call has its turn. A replay lacks what a log
+//! does not show: failures of the CRM and of Redis, pauses after refusals, invalidations, prefetch,
+//! and changes of a contact.
 //!
 //! Events come in the order of their time, and nothing sleeps. Memory holds the log (16 bytes for
 //! each call, 4 for each question), and for each replica and Redis about 120 bytes for each answer

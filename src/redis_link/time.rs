@@ -34,8 +34,8 @@ struct TimeReading {
     read: Instant,
     /// Milliseconds from Redis' time of day to the shared time.
     step: i64,
-    /// What was stored before may be older data of Redis. As it was read, and by the clock that
-    /// tests move, as that was then.
+    /// When Redis last came back with older data: what was stored before does not count. First as
+    /// Redis reported it, then by the clock that tests move, as that clock was at the reading.
     lost: [SharedTime; 2],
 }
 
@@ -101,9 +101,9 @@ impl RedisTime {
         });
     }
 
-    /// The shared time that Redis' time of day `told` is, which Redis has just returned. If the two
-    /// differ by more than a slow reply explains, Redis' clock has just been set, and this
-    /// process' own idea of the time counts.
+    /// Converts `told`, the time of day that Redis has just returned, to the shared time. If the
+    /// result differs from what this process expects by more than a slow reply explains, Redis'
+    /// clock has just been set, and the expected time counts.
     pub fn shared(&self, told: SharedTime) -> SharedTime {
         let latest = *self.latest.lock();
         let Some(latest) = latest else {

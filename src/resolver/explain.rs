@@ -35,7 +35,7 @@ pub(crate) struct Explanation {
 }
 
 impl Explanation {
-    /// The standing of the credential in the words of the public contract.
+    /// The trust in the credential, in the words of the public contract (there: its standing).
     #[must_use]
     pub(crate) fn standing(&self) -> &'static str {
         match self.trust {

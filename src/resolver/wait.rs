@@ -49,10 +49,11 @@ impl Resolver {
     }
 
     /// The result of a load as the answer to a caller. A load that waited for its turn in the quota,
-    /// or for details, may have begun long before its last caller came. So the result is judged as a
-    /// stored answer would have been then. `None` if it was past its hard end. Callers who come
-    /// within `lookup.timeout` share it even so: otherwise, if answers are not stored at all, they
-    /// would refuse each other's.
+    /// or for details, may have begun long before its last caller came. So the result is judged by
+    /// its age when this caller came, as a stored answer would have been. `None` if it was past its
+    /// hard end then. A caller who came less than `lookup.timeout` after the CRM was asked gets it
+    /// even so, labelled stale: otherwise nobody could share a load if the ages let no answer be
+    /// stored.
     pub(super) fn answer(&self, loaded: Loaded, arrival: Arrival) -> Option<Answer> {
         let age = arrival.at.since(loaded.asked);
         let freshness = match self.deps.cache.judge(&loaded.entry, age) {

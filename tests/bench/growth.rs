@@ -4,12 +4,12 @@
 //! four minutes. It prints a table and writes the plot `tests/bench/growth.svg`.
 //!
 //! One axis at a time grows in powers of ten. For each point a fresh process serves the real
-//! daemon. Prefetches fill it from a CRM that replies at once, with a contact for each of 250 numbers
-//! a call. A million answers take about a minute and a half, which the last column shows. Then this process asks for the entries
-//! in random order, in two ways:
+//! daemon. Prefetches fill it from a CRM that replies at once, with a contact for each of the 250
+//! numbers of a call. The last column shows how long that takes: about a minute and a half for a
+//! million answers. Then this process asks for the entries in random order, in two ways:
 //!
 //! * as fast as it can, with 160 calls in flight, or one on each connection if there are more of
-//!   these: calls a second, and CPU of the daemon a call;
+//!   these: calls per second, and the daemon's CPU time per call;
 //! * 10,000 calls a second, in turns: latencies.
 //!
 //! Printed are medians over the rounds, and the most resident memory of the daemon under load.

@@ -43,7 +43,7 @@ const FIND: &str = "/contactd.v1.ContactService/FindContact";
 /// How many users ask in the case of many keys.
 const USERS: usize = 1_000;
 
-/// Says to be the process under load.
+/// The argument that makes this program the process under load.
 const SERVE: &str = "--serve";
 
 const BARE: &str = "bare";

@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt as _, stdin};
 use tokio::runtime::Builder;
 
-/// Says to be the process under load. The settings follow.
+/// The argument that makes this program the process under load. The settings follow it.
 const SERVE: &str = "--serve";
 
 /// A daemon; it ends when it is dropped.

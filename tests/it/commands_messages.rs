@@ -41,7 +41,7 @@ impl Case {
     }
 }
 
-/// Words of the machine room, of a programmer, or of somebody else's desk.
+/// Words of libraries, of the protocol, or for the operator of a telephony service.
 const NEVER: [&str; 12] = [
     "transport error",
     "http2 error",

@@ -173,7 +173,7 @@ async fn a_credential_that_was_accepted_before_outlives_an_outage_of_the_crm_and
             daemon.find(find().auth("Bearer token-2")).await.is_err(),
             "one that was never accepted does not"
         );
-        // So long the CRM is not asked again who it is.
+        // For this time the CRM is not asked again whose the credential is.
         daemon.clock.advance(Duration::from_secs(20 * 60));
     }
     crm.becomes(|_| Reply::status(429));

@@ -71,7 +71,7 @@ const BEHIND_THE_FRONTS: &[&str] = &[
     "resolver",
     "api",
 ];
-/// Every room below floor 7, except `clock`.
+/// Every room with a number below 7, except `clock`.
 const ALL_BUT_CLOCK: &[&str] = &[
     "pb",
     "domain",
@@ -136,7 +136,7 @@ const ROOMS: [Room; 33] = [
 ];
 
 /// Rooms with the same number that may use each other. `domain` reads values from messages of `pb`,
-/// several rooms need `clock`, and the rooms of floor 7 build the daemon together.
+/// several rooms need `clock`, and the rooms with number 7 build the daemon together.
 const OPEN_DOORS: [(&[&str], &[&str]); 3] = [
     (&["frames", "redis_link", "urgency"], &["clock"]),
     (&["domain"], &["pb"]),

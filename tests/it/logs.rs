@@ -54,8 +54,8 @@ async fn dropped(daemon: &Unheard) -> u64 {
 /// log.
 async fn serves_and_stops(sink: Sink) {
     let (crm, limit) = (crm().await, Duration::from_secs(5));
-    // A closed one is opened again to nowhere by Rust's own start; what is not taken yet is not
-    // lost yet.
+    // Rust opens a closed standard error as /dev/null when the program starts, so no write fails. A
+    // line that waits for a stuck pipe is not lost yet.
     let loses_lines = !matches!(sink, Sink::Closed | Sink::Stuck);
     let mut daemon = Unheard::start(&settings(&crm), "info", sink).await;
     let mut client = connect(&daemon).await.expect("it connects");

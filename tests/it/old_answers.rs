@@ -21,7 +21,7 @@ fn created(seen: &Seen) -> Reply {
     named("Ada", seen)
 }
 
-/// A daemon that has found nobody, and by whose clock that is stale.
+/// A daemon that has stored "nobody", with its clock moved until that is stale.
 async fn stale_nobody(more: &str) -> (FakeCrm, TestDaemon) {
     let crm = FakeCrm::start(nobody).await;
     let toml = format!(
@@ -76,8 +76,8 @@ async fn a_crm_that_takes_longer_than_the_moment_is_not_waited_for() {
     }
 }
 
-/// What a caller gets who joins a load under these ages, when so much time has passed since it began.
-/// Whoever began it gets a fresh answer.
+/// What a caller gets under these ages who joins a load when `passes` has passed since it began.
+/// The caller who began the load gets a fresh answer.
 async fn joined_after(passes: Duration, ages: &str) -> Result<Freshness, tonic::Code> {
     let crm = FakeCrm::start(|seen| created(seen).after(Duration::from_millis(300))).await;
     let ages = format!("[cache]\nfound = {{ {ages} }}\n");

@@ -77,7 +77,8 @@ pub(crate) async fn run(daemon: &TestDaemon, request: PrefetchContactsRequest) -
     follow(stream, |_| {}).await
 }
 
-/// Hears a batch to its end; `each` is told how many results there are after each.
+/// Reads the events of a batch to its end. Calls `each` after each result, with their number so
+/// far.
 async fn follow(
     mut stream: Streaming<PrefetchContactsResponse>,
     mut each: impl FnMut(usize),

@@ -310,7 +310,7 @@ async fn a_load_that_began_before_an_invalidation_is_refused() {
             "user token evicted" => evict(":g"),
             _ => evict(":a:"),
         }
-        // Another load that begins now is another matter, and lends its epoch to nobody.
+        // A load that begins now has its own number token, which does not help the earlier load.
         let later = begin(&tier, &key).await.unwrap();
         assert_eq!(
             store(&tier, &key, &begun.number_token, &entry("old", 9)).await,

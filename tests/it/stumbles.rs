@@ -318,8 +318,8 @@ async fn a_server_that_hangs_up_on_the_second_request_of_a_connection_loses_no_l
     assert!(hung_up.load(Ordering::Relaxed) > 0, "it did hang up");
 }
 
-/// A CRM that answers at most so many calls within any second, as it counts them. How many it
-/// refused.
+/// A CRM that answers at most `most` calls within any second, as it counts them, and the number of
+/// calls that it refused.
 async fn strict(
     most: usize,
     refusal: impl Fn() -> Reply + Send + 'static,
@@ -389,7 +389,7 @@ async fn a_batch_under_a_crm_that_allows_a_tenth_of_the_settings_loses_nothing_a
     );
 }
 
-/// Away from the moment that `away` says.
+/// A CRM that replies 503 while `away` is true, and otherwise knows nobody.
 fn away(seen: &Seen, away: bool) -> Reply {
     if away {
         Reply::status(503)

@@ -1,4 +1,4 @@
-//! What ends trust or changes answers while the CRM is being asked holds all the same.
+//! Events that end trust or change answers take effect even while the CRM is being asked.
 
 use std::time::Duration;
 

@@ -93,9 +93,9 @@ impl TieredCache {
             .map(|known| known.entry)
     }
 
-    /// If memory does not return the answer that Redis has now, because many of the user were
-    /// replaced elsewhere, a look-up that has read an older one before must not keep it: nobody else
-    /// would report to this replica that it is replaced.
+    /// Memory may not return the answer that Redis has now, because another replica has replaced
+    /// many answers of this user. Then a look-up that has read an older answer from Redis must not
+    /// keep it: nobody else would report to this replica that the older answer is replaced.
     fn keep_older_away(&self, key: &ContactKey, ticket: &LoadTicket, begun: &RedisTicket) {
         let slot = key.slot();
         let kept = self.memory.get(&slot);
@@ -131,9 +131,9 @@ fn latest(one: Option<Stored>, other: Option<Stored>) -> Option<Stored> {
     both.max_by_key(|stored| stored.asked)
 }
 
-/// Returns whether an answer that was stored in Redis makes copies at other replicas obsolete.
-/// `earlier` was stored when the load began. `replaced` is the time at which the answer that it has
-/// replaced was loaded. If there is no earlier answer, `otherwise` decides.
+/// Returns whether `entry`, which was stored in Redis, makes copies at other replicas obsolete.
+/// `earlier` was stored when the load began. `replaced` is the time at which the answer was loaded
+/// that `entry` has replaced. If there is no earlier answer, `otherwise` decides.
 fn is_replacement(
     entry: &Entry,
     earlier: Option<Entry>,

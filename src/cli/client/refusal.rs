@@ -24,8 +24,8 @@ const OPTIONS: [(&str, &str); 9] = [
     ("overriding_formats", "--format"),
 ];
 
-/// Reasons, each with another message than the daemon's if that speaks to programmers, and with
-/// what to do.
+/// The reasons. Each has a message that replaces the daemon's message, if the daemon's speaks to
+/// programmers, and the advice what to do; it is empty if there is none.
 const REASONS: [(&str, Option<&str>, &str); 14] = [
     (
         "CALLER_UNAUTHENTICATED",
@@ -63,7 +63,7 @@ const REASONS: [(&str, Option<&str>, &str); 14] = [
     (
         "CRM_BAD_REPLY",
         None,
-        "Does kind in the daemon's connectors.NAME fit the CRM at base_url or --hostname?",
+        "Check in the daemon's settings that connectors.NAME.kind fits the CRM at base_url or --hostname.",
     ),
     ("OVERLOADED", None, ""),
     (

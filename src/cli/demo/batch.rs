@@ -42,7 +42,7 @@ pub(super) async fn run(
     limit: RateLimit,
 ) -> Result<(), Failure> {
     show(format_args!(
-        "A call log of {NUMBERS} warms up while a phone rings every {}\n  The CRM takes {} requests in {}, and \
+        "A call log of {NUMBERS} is prefetched while a phone rings every {}\n  The CRM takes {} requests in {}, and \
          refuses more with 429.\n",
         humantime::format_duration(RING_EVERY),
         limit.requests,

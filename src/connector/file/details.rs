@@ -136,7 +136,7 @@ fn refusal_name(contact: &Contact, round: Option<&str>) -> String {
     }
 }
 
-/// One value that the CRM refuses for good does not cost the others.
+/// Leaves out the values that the CRM refuses for good, if there are others that it answers.
 fn without_refused<T>(mut lists: Vec<Result<T, LookupError>>) -> Vec<Result<T, LookupError>> {
     if lists.iter().any(Result::is_ok) {
         lists.retain(|list| !matches!(list, Err(error) if refusals::is_lasting(error)));

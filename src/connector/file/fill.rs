@@ -39,7 +39,7 @@ pub(super) struct SlotScope<'a> {
     pub(super) info: Option<&'a AdditionalInfo>,
     /// The current value of a `for`.
     pub(super) each: Option<(&'a str, &'a str)>,
-    /// What requests before took.
+    /// What the `before` requests took from their replies.
     pub(super) before: &'a [(String, Value)],
     /// The contacts whose details are loaded.
     pub(super) contacts: &'a [Contact],
@@ -119,7 +119,7 @@ impl<'a> SlotScope<'a> {
         below.first(&value, self).cloned().unwrap_or_default()
     }
 
-    /// What a request before took.
+    /// What a `before` request took from its reply, by the name that it gave it.
     fn taken(&self, name: &str) -> Option<&'a Value> {
         let taken = self.before.iter().find(|(known, _)| known == name);
         taken.map(|(_, value)| value)

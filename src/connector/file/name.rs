@@ -27,7 +27,7 @@ pub(super) enum Name {
     /// A field of `platform_additional_info`, and the path below it.
     Info(String, Path),
     For(String),
-    /// What a request before took from its reply.
+    /// What a `before` request took from its reply.
     Before(String),
     /// A secret of the settings.
     Secret(String),
@@ -142,7 +142,7 @@ impl<'a> Site<'a> {
         self.has(&name).then_some(name)
     }
 
-    /// The names that requests before take.
+    /// The names that `before` requests take.
     fn before(self) -> &'a [String] {
         match self {
             Self::Search(names) | Self::Details(names) => names,

@@ -113,7 +113,7 @@ impl RequestPlan {
         Ok(list)
     }
 
-    /// The list of one round, with the values of one page of the request before.
+    /// The list of one round, with the values of one page of the last `before` request.
     async fn list_with(
         &self,
         calls: Calls<'_>,
@@ -157,7 +157,7 @@ impl RequestPlan {
 }
 
 impl RequestPlan {
-    /// That the request is not made for these values.
+    /// The event that reports that the request is not made for these values.
     fn not_asked<'e>(&self, scope: &SlotScope<'_>) -> Event<'e> {
         Event::NotAsked {
             request: self.title(),

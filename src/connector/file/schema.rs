@@ -85,7 +85,7 @@ fn form(key: &str) -> Value {
     }
 }
 
-/// The form of a value that is one of the tables; of any other key, anything.
+/// The form of the value of a key that has a table. Any other key may have any value.
 fn form_of_table(key: &str) -> Value {
     match key {
         "about" | "crm" | "request" | "auth" | "whoami" | "quota" | "record" => described(key),

@@ -195,7 +195,8 @@ impl SearchRequest {
         }
     }
 
-    /// Whether a table has a column with phone numbers. Without it nobody would seem to be there.
+    /// Whether a table has a column with phone numbers. Without it, the search would seem to find
+    /// nobody.
     pub(super) fn has_columns(&self, rows: &[Value]) -> bool {
         let row = rows.iter().find(|row| row.is_object());
         match row {

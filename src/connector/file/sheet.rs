@@ -216,7 +216,7 @@ impl DetailsList {
 }
 
 impl RequestPlan {
-    /// Calls of one run: each value of its `for`, its pages, and the requests before.
+    /// Calls of one run: each value of its `for`, its pages, and the `before` requests.
     fn calls(&self) -> CallCount {
         let before = self.before.iter().map(|before| before.request.pages());
         // The last one alone may have several pages, and the request is made for each.

@@ -78,7 +78,8 @@ impl Template {
         Ok(Self(pieces))
     }
 
-    /// Its texts, with what `write` makes of its slots. `None` if it makes nothing of one.
+    /// Its texts, with what `write` makes of its slots. `None` if `write` returns `None` for a
+    /// slot.
     pub(super) fn joined(
         &self,
         mut write: impl FnMut(&TemplateSlot) -> Option<String>,

@@ -255,7 +255,8 @@ impl BatchRun {
         }
     }
 
-    /// Loads one party in the prefetch lane. The budget delays the job while the CRM rests.
+    /// Loads one party in the prefetch lane. The budget delays the job while the CRM's quota is
+    /// paused.
     async fn ask(&self, party: Party, identity: Identity, reuse: Reuse) -> LoadResult<Loaded> {
         loop {
             let request = LoadRequest {

@@ -30,7 +30,7 @@ type Client = ContactServiceClient<Http<HttpConnector, tonic::body::Body>>;
 
 /// Calls of one connection before it is replaced.
 const CALLS: usize = 300;
-/// An answer may be so much later than its deadline, beside what this process is late.
+/// How much later than its deadline an answer may come, in addition to the delay of this process.
 const MARGIN: Duration = Duration::from_millis(250);
 /// Nobody waits longer for an answer that does not come.
 const GIVEN_UP: Duration = Duration::from_secs(10);

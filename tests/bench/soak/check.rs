@@ -23,8 +23,8 @@ pub(crate) const ABSENT: Ages = Ages {
 
 /// Within this time the other replicas have heard of an invalidation.
 const HEARD: Duration = Duration::from_secs(1);
-/// An age may be stated so much too low: replicas know Redis' time as exactly as round trips are
-/// short, and count milliseconds.
+/// How much too low a stated age may be: replicas know Redis' time only to within a round trip, and
+/// count whole milliseconds.
 const INEXACT: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Clone, Copy)]
@@ -177,7 +177,8 @@ impl Soak {
         );
     }
 
-    /// When the last invalidation was asked for that the replica must have known when it was asked.
+    /// When the last invalidation was requested, of those that the replica must have known of when
+    /// the look-up was made.
     fn valid_since(&self, asked: &Asked) -> Option<Instant> {
         if self.troubles.data_was_lost(asked.began, asked.began) {
             return None;

@@ -20,7 +20,7 @@ pub(crate) const RATE: usize = 20;
 pub(crate) const PER: Duration = Duration::from_secs(1);
 /// Its limit for a while.
 const LOWER: usize = 6;
-/// This process may be so late that two calls seem closer than they were.
+/// If this process is later than this, two calls may seem closer together than they were.
 const STARVED: Duration = Duration::from_millis(400);
 
 /// What the CRM remembers.

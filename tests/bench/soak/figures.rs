@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::replica::Doors;
 use super::{Soak, memory};
 
-/// So many more files may be open under load in the last quarter than in the second one.
+/// How many more files may be open under load in the last quarter than in the second one.
 const MORE_FILES: f64 = 32.0;
 /// A shorter run says nothing about files: it is still warming up.
 const FILES_JUDGED_FROM: Duration = Duration::from_secs(360);

@@ -133,7 +133,7 @@ impl Soak {
         self.plan.iter().filter(move |fault| fault.lane == lane)
     }
 
-    /// Waits for the moment of a fault; whether the run has not ended before.
+    /// Waits for the moment of a fault. Returns false if the run ends before that.
     async fn waits_for(&self, fault: &Fault) -> bool {
         let waited = self.until(self.moment(fault.at)).await;
         if waited {

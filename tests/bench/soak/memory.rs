@@ -19,8 +19,8 @@ const CREDENTIAL_BYTES: f64 = 600.0;
 /// minutes, six replicas grew by up to 3.7 MiB more than about 500 credentials a minute hold.
 const ALLOCATOR_MIB: f64 = 3.75;
 
-/// A shorter run is not judged. What a leak of a KiB every ten answers loses is not clearly more
-/// than [`ALLOCATOR_MIB`] before.
+/// A shorter run is not judged: a leak of one KiB in ten answers would not clearly exceed
+/// [`ALLOCATOR_MIB`] in it.
 pub(crate) const JUDGED_FROM: Duration = Duration::from_secs(15 * 60);
 
 /// The credentials that one replica was sent, and when each was sent last.

@@ -37,7 +37,7 @@ impl RedisPair {
         self.clock.step(by, forward);
     }
 
-    /// Starts the other one as a copy of the current one that hears of nothing more.
+    /// Starts the other server as a copy of the current one. The copy gets no further changes.
     async fn copy(&mut self) {
         let port = self.current().port.to_string();
         let other = &mut self.servers[1 - self.current];

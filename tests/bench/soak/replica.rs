@@ -1,4 +1,4 @@
-//! One replica: a process that is killed and started again on its way to Redis.
+//! One replica: a process that can be killed and started again, and its connection to Redis.
 
 use std::time::Duration;
 
@@ -83,13 +83,13 @@ impl Replica {
         }
     }
 
-    /// Ends it without a farewell; its last log.
+    /// Kills it. Returns its log.
     fn kill(&self) -> String {
         let program = self.running.lock().take();
         program.map(|program| program.log()).unwrap_or_default()
     }
 
-    /// Stops it in order; what is wrong with how it ended.
+    /// Stops it in order. Returns what was wrong with how it ended, if anything was.
     pub(crate) async fn stop(&self) -> Option<String> {
         let program = self.running.lock().take()?;
         program.signal(Signal::SIGTERM);

@@ -56,8 +56,8 @@ pub(crate) const REPLICAS: usize = 3;
 const REST: Duration = Duration::from_secs(60);
 /// How long what clients have left behind may stay.
 const LEFT: Duration = Duration::from_secs(30);
-/// So many hits of a hundred fewer than before the faults are the same again, beside what chance
-/// makes of few answers: three standard deviations.
+/// How many hits of a hundred may be missing after the faults, compared with before. Chance may
+/// take three standard deviations more if there are few answers.
 const FEWER_HITS: usize = 10;
 
 /// Who calls, and how often.
@@ -98,7 +98,7 @@ fn nowhere() -> Doors {
 }
 
 impl Soak {
-    /// Waits, and for the end of a rest; whether the soak goes on then.
+    /// Waits for `duration`, and then for the end of a rest. Returns whether the soak continues.
     pub(crate) async fn goes_on_after(&self, duration: Duration) -> bool {
         let waited = async {
             clock::sleep(duration).await;
@@ -115,7 +115,7 @@ impl Soak {
         self.began + at + if rested { REST } else { Duration::ZERO }
     }
 
-    /// Waits for a moment; whether the soak goes on then.
+    /// Waits until `moment`. Returns whether the soak continues.
     pub(crate) async fn until(&self, moment: Instant) -> bool {
         let waited = self.ended.run_until_cancelled(clock::sleep_until(moment));
         waited.await.is_some()

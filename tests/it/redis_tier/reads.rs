@@ -103,7 +103,7 @@ async fn where_they_may_not_share_a_command_each_has_its_own() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn a_generation_that_is_known_saves_a_key_and_another_one_is_found() {
+async fn a_user_token_that_is_known_saves_a_key_and_another_one_is_found() {
     let (server, tier) = tier().await;
     let (one, two) = (key("u", 1), key("u", 2));
     let get = async |key: &ContactKey, known: Option<UserToken>| {
@@ -163,7 +163,7 @@ async fn source(replica: &TieredCache, n: u32) -> Option<Source> {
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn what_an_erased_user_had_is_not_read_under_a_generation_seen_before() {
+async fn what_an_erased_user_had_is_not_read_under_a_user_token_seen_before() {
     let server = RedisServer::start().await;
     let (one, other) = (replica(&server), replica(&server));
     for n in 1..=3 {

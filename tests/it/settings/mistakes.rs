@@ -281,7 +281,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The file around a mistake. One that is about connectors has none of its own.
+/// A settings file with this mistake. If the mistake is about connectors, no sound connector is
+/// added.
 fn file(mistake: &str) -> String {
     let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     let own = mistake.is_empty() || mistake.contains("connectors");

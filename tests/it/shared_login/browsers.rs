@@ -175,8 +175,8 @@ async fn a_page_from_elsewhere_gets_nothing_by_a_request_that_browsers_send_with
                 assert_eq!(answer.header("access-control-allow-origin"), "");
             }
         }
-        // What needs no question before it: the types of forms. An old browser does not say where
-        // such a request is from.
+        // The types of forms need no preflight request. An old browser does not send the origin of
+        // such a request.
         for media in [
             "text/plain",
             "application/x-www-form-urlencoded",
@@ -190,7 +190,7 @@ async fn a_page_from_elsewhere_gets_nothing_by_a_request_that_browsers_send_with
             .post(format!("{}{FIND}", http.url))
             .body(question().to_string());
         assert_eq!(Answer::to(untyped).await.status, 415);
-        // The question before any other type gets no permission.
+        // The preflight request for any other type gets no permission.
         let url = format!("{}{FIND}", http.url);
         let asks = http.client.request(reqwest::Method::OPTIONS, url);
         let asks = asks
@@ -251,7 +251,7 @@ async fn a_browser_that_was_led_to_this_machine_shows_no_name() {
     });
     let [rebound, typed] = seen.await.unwrap();
     assert!(!rebound.contains("Ada"), "{rebound}");
-    // The address that somebody types is no page's wish.
+    // If a person types the address, no page made the browser send the request.
     assert!(typed.contains("Ada"), "{typed}");
 }
 

@@ -1,4 +1,5 @@
-//! A CRM that refuses a call if too many others are on the wire, over a line whose delay changes.
+//! A CRM that refuses a call if too many others are on the wire, over a connection whose latency
+//! changes.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -204,7 +204,7 @@ impl FakeCrm {
         Self::behind(|| Duration::ZERO, script).await
     }
 
-    /// At the end of a line on which each request takes so long.
+    /// Behind a connection on which each request takes this long.
     pub(crate) async fn behind(
         line: impl Fn() -> Duration + Send + Sync + 'static,
         script: impl Fn(&Seen) -> Reply + Send + 'static,

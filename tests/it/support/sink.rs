@@ -1,4 +1,4 @@
-//! The daemon as a process of its own whose standard error is none that anybody reads.
+//! The daemon as a process of its own, with a standard error that nobody reads.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, PipeReader, Read as _, Write as _};

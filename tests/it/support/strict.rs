@@ -1,5 +1,5 @@
-//! A CRM that enforces its limit strictly, in a sliding window, as the calls arrive over a line
-//! whose delay changes.
+//! A CRM that enforces its limit strictly, in a sliding window, as the calls arrive over a
+//! connection whose latency changes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

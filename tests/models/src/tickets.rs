@@ -2,7 +2,7 @@
 //!
 //! What must hold:
 //! * from a confirmed invalidation on, the replica that confirmed it never returns an answer whose
-//!   load began before; the other one from the next reading of the log on;
+//!   load began before; the other replica does not either, once it has read the log;
 //! * of loads that end in any order, the one that began last stays, and in the end both replicas
 //!   return it;
 //! * once all is done, an answer that is loaded is found by both replicas.

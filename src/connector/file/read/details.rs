@@ -99,7 +99,7 @@ fn row_owner(table: &Table<'_>, request: &RequestPlan) -> Option<RowOwner> {
     }
 }
 
-/// The value of the contacts that the request names, and whether that of all of them at once.
+/// The value by which the request names contacts, and whether one request names all of them.
 fn asked_record(request: &RequestPlan) -> Option<(Path, bool)> {
     let slots = request.slots().into_iter();
     let named = slots.filter_map(|slot| match &slot.name {

@@ -106,7 +106,8 @@ impl InputNames {
         self.settings.extend(chosen.map(|(name, _)| name.clone()));
     }
 
-    /// Without its values a search would make no request, and nobody would seem to be there.
+    /// Adds an input without which a search would make no request, so that it would seem to find
+    /// nobody.
     fn add_required(&mut self, slot: &TemplateSlot) {
         match &slot.name {
             Name::Info(name, _) => self.required_info.push(name.clone()),

@@ -86,7 +86,7 @@ pub(crate) fn read_spec(
     }
 }
 
-/// That the file is written in the language of the other kind.
+/// The fault of a file that is written in the language of the other kind; `None` if it is not.
 fn other_language(kind: SpecKind, source: &str) -> Option<SpecFault> {
     let is_json = source.trim_start().starts_with('{');
     let message = match (kind, is_json) {

@@ -22,7 +22,8 @@ pub(super) fn list(mapping: &Table<'_>) -> Option<Path> {
     below.or_else(|| field.reject(message))
 }
 
-/// What of an item is what. A path that is not set has a default; one that is set has none.
+/// Where the fields of a contact are in an item. A field whose path is not set is looked for at its
+/// default path. If the path is set, the default is not used.
 pub(super) fn item(mapping: &Table<'_>) -> Option<ItemPlan> {
     let item = match mapping.said("item") {
         Some(field) => Some(field.open()?),
