@@ -30,9 +30,10 @@ const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(100);
 
 /// A token is the urgency of its load, its replica, and a random part. A load for a ringing phone
-/// takes the lease from one that is not, because that one may wait in the queue for minutes. A
-/// replica takes its own lease: its earlier load was overtaken by an invalidation, or the reply to
-/// its request was lost, and the request was perhaps executed only after its release.
+/// takes the lease from a load for which no phone rings, because that load may wait in the queue
+/// for minutes. A replica also takes a lease that it holds itself. It may hold one because an
+/// invalidation has overtaken its earlier load. Or Redis executed an earlier request of this
+/// replica late, after the replica had given it up and released the lease.
 const ACQUIRE: &str = "
 local holder = redis.call('GET', KEYS[1])
 -- A lease that lives for longer than it may was made before Redis' clock was set back.

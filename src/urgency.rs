@@ -92,8 +92,8 @@ impl Urgency {
     }
 
     /// Adds another caller. A caller in a more urgent lane sets lane and deadline, because it needs
-    /// an error in time. One in the same lane may make the deadline later, and no deadline is later
-    /// than any. One in a less urgent lane changes nothing.
+    /// an error in time. A caller in the same lane may make the deadline later. If that caller has
+    /// no deadline, the load has none either. A caller in a less urgent lane changes nothing.
     pub(crate) fn join(&self, lane: Lane, deadline: Option<Instant>) {
         if self.is_verified() && is_a_callers(lane, deadline) {
             self.wanted.store(true, Relaxed);

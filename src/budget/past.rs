@@ -23,8 +23,8 @@ use super::absent::AbsentReplicas;
 use super::quota::Quota;
 use crate::clock::Instant;
 
-/// The longest time limit of a call for which other calls wait, if the CRM limits the calls on the
-/// wire.
+/// If the CRM limits the calls on the wire, calls wait until unknown ones must have ended. They do
+/// so only if the time limit of a call is at most this.
 const LONGEST_CALL_WAIT: Duration = Duration::from_secs(10);
 /// The longest window for which calls wait.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);

@@ -133,7 +133,7 @@ impl ReplayBudget {
         let proof = CredentialProof::known(call.is_verified);
         let key = gate.queue.enter(call.lane, proof, began, Arc::default());
         gate.waiting.insert(key, call);
-        // As in a daemon, what the last caller learned decides, also for the head of the queue.
+        // As in a daemon, the forecast of the last request decides, also for the head of the queue.
         if gate.is_late(key, &call, &self.clock) {
             gate.leave(key);
             turns.push((call.ticket, Turn::Refused));

@@ -32,7 +32,7 @@ const MEAN_OF: u32 = 8;
 /// Scopes that are counted, about a kilobyte each.
 const MOST_SCOPES: usize = 100_000;
 /// If there are more scopes than that, those with at most this many calls of the day are forgotten.
-/// A credential that the CRM does not accept makes no more calls.
+/// A credential that the CRM does not accept rarely makes more calls than this.
 const FEW_CALLS: u32 = 3;
 
 /// This replica's count, shared by the quotas of all kinds of calls.

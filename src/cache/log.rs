@@ -245,8 +245,8 @@ impl LogReader {
         self.cursor = Some(if let Some(cursor) = self.cursor.take() {
             cursor.advance(&reply, BATCH, self.replica, &mut events)
         } else {
-            // Earlier events are not read: a replica that served meanwhile applied them itself. If
-            // Redis was down at first, memory may have missed some.
+            // Events before the first poll are not read: they are for replicas that already served
+            // then. If earlier polls failed, memory may have missed some events meanwhile.
             events.extend(self.failed_before.then_some(ReplicaEvent::Lost));
             Cursor::after(&reply)
         });

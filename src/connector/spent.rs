@@ -260,7 +260,8 @@ mod tests {
     async fn a_call_that_stands_in_line_when_it_turns_out_whose_it_is_takes_that_scopes_turn() {
         let (granted, took, calls) = in_line(ms(1_000), 0).await;
         assert_eq!((granted.unwrap().number, calls), (0, 1));
-        // A turn of each scope; the pace has none back of the credential's first one.
+        // The call waits for one turn in each scope. The first slot in the credential's scope was
+        // given back, but the pace still counts it.
         assert!(took >= ms(100) && took < ms(250), "{took:?}");
     }
 

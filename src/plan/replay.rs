@@ -20,7 +20,8 @@ const RINGS: Wish = Wish {
     only_if_cached: false,
 };
 
-/// A question at a replica, a user's credential at a replica, and a scope at a replica.
+/// The key is a question at a replica, or a user's credential at a replica. The scope is a scope at
+/// a replica.
 type Refreshes = BackgroundLimit<(u32, u32), (u32, u32)>;
 
 mod ends;

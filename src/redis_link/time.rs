@@ -34,8 +34,9 @@ struct TimeReading {
     read: Instant,
     /// Milliseconds from Redis' time of day to the shared time.
     step: i64,
-    /// When Redis last came back with older data: what was stored before does not count. First as
-    /// Redis reported it, then by the clock that tests move, as that clock was at the reading.
+    /// When Redis last came back with older data: what was stored before does not count. The first
+    /// value is as Redis reported it. The second one is the same moment by the clock that tests
+    /// move, converted when Redis first reported it.
     lost: [SharedTime; 2],
 }
 

@@ -198,7 +198,8 @@ mod tests {
         Err(LookupError::CrmRateLimited { retry_after })
     }
 
-    /// Fails in its turn until it should not be made again; when, and how often it failed.
+    /// Repeats a failing look-up until it should not be made again. Returns how long that took, and
+    /// how often the look-up failed.
     async fn until_given_up(
         trouble: &Trouble,
         result: &Result<(), LookupError>,

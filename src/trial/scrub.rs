@@ -247,7 +247,7 @@ impl Digits {
         }
     }
 
-    /// The text that they are of, with what replaces them.
+    /// The text that the digits come from, with the new digits in their places.
     fn in_text(self, text: &str) -> String {
         let mut new = self.new.into_iter();
         let replaced = |c: char| match c {

@@ -43,7 +43,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const FIND: &str = "/contactd.v1.ContactService/FindContact";
 const ROUNDS: usize = 5;
 const SLICE: Duration = Duration::from_millis(800);
-/// Calls in flight as fast as they can.
+/// Calls in flight if callers call as fast as they can.
 const IN_FLIGHT: usize = Load::MANY.connections * Load::MANY.in_flight;
 /// Callers that take turns, so that ten of them call in each millisecond.
 const IN_TURNS: usize = 10;

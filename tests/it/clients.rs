@@ -225,8 +225,8 @@ async fn a_clients_rate_and_calls_in_hand_bind_that_client_only() {
     let slow = Reply::json(serde_json::json!({"contacts": [], "next_page": null}))
         .after(Duration::from_secs(3));
     let crm = FakeCrm::start(move |_| slow.clone()).await;
-    // One call in a second would come back too soon on a slow machine, so the burst is what is
-    // tested: the second call within the time that the first one takes to be refused.
+    // The CRM takes three seconds, so that the first call is still running when the second one
+    // comes.
     let daemon = daemon(
         &crm,
         &[

@@ -320,7 +320,8 @@ async fn a_crm_that_did_not_say_it_is_asked_again_after_one_minute_and_then_less
         said_who(&crm, &daemon, asked).await;
         hit().await;
         assert_eq!(crm.asked_who(), asked, "after {minutes} minutes more");
-        // The rest after a failed renewal is shorter than any of these.
+        // After a failed renewal none is tried for a while, which is shorter than any of these
+        // times.
         daemon.clock.advance(Duration::from_millis(1));
     }
     knows.store(true, Ordering::Relaxed);

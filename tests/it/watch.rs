@@ -315,7 +315,8 @@ async fn a_manual_refresh_that_takes_long_still_brings_the_crms_answer() {
     crm.becomes(late(named("Eve"), "/deals", Duration::from_millis(600)));
     let watched = watch(&daemon, refresh()).await;
     assert_eq!(watched.ended().names(), [["Ada King"], ["Eve"]]);
-    // A failure after the stored answer would have been served is none.
+    // If the refresh fails only after the stored answer would have been served, the watch does not
+    // fail.
     crm.becomes(late(|_| Reply::status(500), "", Duration::from_millis(600)));
     let watched = watch(&daemon, refresh()).await;
     assert_eq!(watched.ended().names(), [["Eve"]]);

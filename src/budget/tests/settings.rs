@@ -108,7 +108,7 @@ async fn a_kind_of_calls_is_counted_apart_and_together_again() {
     budget.set(apart, SECOND);
     assert_eq!(budget.usage().len(), 2);
     waiting.await.unwrap().observe(&RateHint::default()).await;
-    // Two calls lie in a count that holds no more for searches.
+    // Two calls are in a count that no longer applies to searches.
     assert!(start.elapsed() >= 2 * SECOND, "{:?}", start.elapsed());
     let start = Stopwatch::start();
     call(&budget, CallKind::Search, 2).await;

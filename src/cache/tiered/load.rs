@@ -93,9 +93,10 @@ impl TieredCache {
             .map(|known| known.entry)
     }
 
-    /// Memory may not return the answer that Redis has now, because another replica has replaced
-    /// many answers of this user. Then a look-up that has read an older answer from Redis must not
-    /// keep it: nobody else would report to this replica that the older answer is replaced.
+    /// Redis has this load's answer now, but perhaps memory does not: another replica may have
+    /// replaced many answers of this user. In that case a look-up that has read an older answer
+    /// from Redis must not keep it, because nobody else would report to this replica that the older
+    /// answer is replaced.
     fn keep_older_away(&self, key: &ContactKey, ticket: &LoadTicket, begun: &RedisTicket) {
         let slot = key.slot();
         let kept = self.memory.get(&slot);

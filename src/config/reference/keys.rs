@@ -109,7 +109,8 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "cache.absent.fresh",
-        "how long \"nobody\" and partial answers are fresh",
+        "how long \"nobody\" and partial answers are fresh. If the refresh of a stale \"nobody\" \
+         finds nobody again, the new one is fresh for twice as long, up to `cache.absent.stale`",
     ),
     setting(
         "cache.absent.stale",

@@ -174,7 +174,7 @@ impl RequestPlan {
     }
 }
 
-/// What one page of a request before another one brought, by name.
+/// What one page of a `before` request returned, by name.
 type Taken = Vec<(String, Value)>;
 
 impl BeforeRequest {

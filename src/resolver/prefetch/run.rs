@@ -194,8 +194,8 @@ impl BatchRun {
         BatchPlan::new(parties, contacts)
     }
 
-    /// Searches once under a credential that is not verified although answers are stored. A batch
-    /// waits while the CRM is in trouble, but not before it has reported its start.
+    /// Searches once, to verify the credential before stored answers are reported. A batch waits
+    /// while the CRM is in trouble, but not before it has reported its start.
     async fn try_credential(
         &self,
         identity: Identity,
@@ -230,7 +230,8 @@ impl BatchRun {
         Ok(())
     }
 
-    /// A group of numbers that one call asks for fills only if as many look-ups run.
+    /// One call can ask for a group of numbers. The group fills only if as many look-ups run at
+    /// once.
     fn at_once(&self) -> usize {
         let group = self.batch.asker.platform().profile().numbers_at_once;
         group.get().clamp(AT_ONCE, MOST_AT_ONCE)

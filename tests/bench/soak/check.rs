@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contactd::clock::Instant;
-use contactd::pb::v1::{FindContactResponse, Freshness, Source};
+use contactd::pb::v1::{FindContactResponse, Freshness, Lookup, Source};
 
 use super::Soak;
 use super::truth::{Owner, knows};
@@ -83,8 +83,9 @@ impl Soak {
             );
         }
         let shown = names(answer);
+        let how = answer.lookup.clone().unwrap_or_default();
         for name in &shown {
-            self.check_name(asked, person, name, span);
+            self.check_name(asked, person, name, (span, &how));
         }
         let is_complete = answer.lookup.as_ref().is_some_and(|lookup| lookup.complete);
         if shown.is_empty() && is_complete && knows(person, asked.number) {
@@ -144,7 +145,7 @@ impl Soak {
         age
     }
 
-    fn check_name(&self, asked: &Asked, person: usize, name: &str, span: Span) {
+    fn check_name(&self, asked: &Asked, person: usize, name: &str, (span, how): (Span, &Lookup)) {
         let words: Vec<&str> = name.split(' ').collect();
         let [owner, number, version] = words[..] else {
             return self.wrong(Wrong::Number, asked, format!("a name of nobody: {name}"));
@@ -169,12 +170,17 @@ impl Soak {
         } else {
             Wrong::OlderThanStated
         };
-        let now = self.truth.now(asked.number).version;
-        self.wrong(
-            wrong,
-            asked,
-            format!("version {version} of {now}, {span:?}"),
+        let replaced = self
+            .truth
+            .replaced(asked.number, version)
+            .map(|at| span.to - at);
+        let what = format!(
+            "version {version}, replaced {replaced:?} before; {:?} {:?}, age {:?}; {span:?}",
+            how.source(),
+            how.freshness(),
+            how.age
         );
+        self.wrong(wrong, asked, what);
     }
 
     /// When the last invalidation was requested, of those that the replica must have known of when

@@ -54,7 +54,7 @@ pub(crate) const REPLICAS: usize = 3;
 /// How long nobody calls before memory is read: longer than the settings below keep an answer or a
 /// credential, and than an idle connection stays.
 const REST: Duration = Duration::from_secs(60);
-/// How long what clients have left behind may stay.
+/// The time within which everything that clients have left behind must be gone.
 const LEFT: Duration = Duration::from_secs(30);
 /// How many hits of a hundred may be missing after the faults, compared with before. Chance may
 /// take three standard deviations more if there are few answers.

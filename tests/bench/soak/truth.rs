@@ -127,6 +127,14 @@ impl Truth {
         known.collect()
     }
 
+    /// When the CRM replaced a version; `None` if it is the latest, or replaced long ago.
+    pub(crate) fn replaced(&self, number: usize, version: &str) -> Option<Instant> {
+        let history = self.numbers[number].lock();
+        let is_it = |state: &State| state.version.to_string() == version;
+        let at = history.iter().position(is_it)?;
+        history.get(at + 1).map(|next| next.from)
+    }
+
     /// A replica has confirmed that it invalidated these numbers for `user`.
     pub(crate) fn forgot(&self, user: usize, numbers: &[usize], forgotten: Forgotten) {
         let mut all = self.forgotten.lock();

@@ -74,7 +74,8 @@ async fn one_replica_loads_and_the_others_wait() {
     );
 }
 
-/// As after a request that was executed when its sender had given it up, and the release as well.
+/// As if Redis executed the request for a lease only after its sender had given up the request and
+/// released the lease.
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
 async fn a_lease_that_its_replica_does_not_know_of_holds_up_only_the_others() {

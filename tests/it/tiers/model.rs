@@ -216,8 +216,8 @@ impl Model {
         (is_current && !self.may_lose).then_some(latest)
     }
 
-    /// The latest answer is returned, unless it is not known at this replica that its copy is older.
-    /// Redis has no earlier one.
+    /// Fails if an earlier answer than the latest is returned. The exception is a copy in memory
+    /// that this replica does not know to be older. Redis never has an earlier answer.
     fn is_latest(
         &self,
         found: &Answer,

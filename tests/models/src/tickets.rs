@@ -27,7 +27,8 @@ use crate::samples;
 enum About {
     /// Look-ups of an answer that is being invalidated.
     Invalidation,
-    /// Look-ups of an answer that is being replaced here, while others of the user are elsewhere.
+    /// Look-ups of an answer that is being replaced here, while another replica replaces other
+    /// answers of the user.
     Replacement,
 }
 
@@ -36,7 +37,7 @@ enum About {
 pub struct Scenario {
     actors: u64,
     invalidates: bool,
-    /// What its actors do after a first load; all of it if there is none.
+    /// What its actors do after a first load. If it is `None`, they do everything.
     about: Option<About>,
     /// One call in so many to Redis gets no answer.
     fails_one_in: u32,
