@@ -125,7 +125,7 @@ impl Admissions {
         let shared = self.shared.as_ref()?;
         let before = self.revocations.load(Ordering::Acquire);
         let (accepted, identity) = shared.read(user, auth).await.ok()??;
-        let asked = shared.time().stored(accepted)?;
+        let asked = shared.time().here(accepted)?;
         if self.is_revoked(auth, asked) {
             return None;
         }

@@ -1,10 +1,11 @@
 //! What replicas share about credentials, in Redis.
 //!
 //! A credential has two keys. The *record* (`…:c:<credential>`, among the keys of the claimed user)
-//! contains the user token, the time of acceptance and the identity. The *refusal* (`…:r`, of the
-//! credential alone) contains the time at which the CRM refused it. A record counts if it has the
-//! current user token and is later than the refusal. So one refusal applies to all users, and
-//! erasing a user ends the user's records. Times are Redis' own.
+//! contains the tokens of the user and of the data, the time of acceptance and the identity. The
+//! *refusal* (`…:r`, of the credential alone) contains the time at which the CRM refused it. A
+//! record counts if it has the current tokens and is later than the refusal. So one refusal applies
+//! to all users, erasing a user ends the user's records, and none that Redis has forgotten comes
+//! back. Times are the shared time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use redis::{Cmd, Script};
 use crate::domain::identity::IDENTITY_BYTES;
 use crate::domain::{AuthTag, Identity, SharedTime, UserTag};
 use crate::redis_link::user::{self, UserToken, millis};
-use crate::redis_link::{Link, LinkError, Reads, RedisTime, hex};
+use crate::redis_link::{DATA_TOKEN, DataToken, Link, LinkError, Reads, RedisTime, hex};
 
 /// The record contains the user token, and does not count without it. This script never creates a
 /// user token: the load that used the credential did. If the token is gone, the user was erased
@@ -62,6 +63,7 @@ impl SharedCredentials {
         auth: AuthTag,
     ) -> Result<Option<(SharedTime, Identity)>, LinkError> {
         let names = self.link.names();
+        let data = self.time.data();
         let token = self.reads.get(user::token_key(names, user));
         let record = self.reads.get(names.of_user(user, &suffix(auth)));
         let refusal = self.reads.get(refusal(&self.link, auth));
@@ -70,12 +72,13 @@ impl SharedCredentials {
         let record = record
             .as_deref()
             .and_then(parse)
-            .filter(|record| Some(record.token) == token);
+            .filter(|record| Some(record.token) == token && Some(record.data) == data);
         let refused = refusal.as_deref().and_then(time_of);
         let valid = record.filter(|record| refused.is_none_or(|refused| refused < record.accepted));
         Ok(valid.map(|record| (record.accepted, record.identity)))
     }
 
+    /// Stores nothing if it is not known what data Redis has.
     pub(super) async fn admit(
         &self,
         user: UserTag,
@@ -84,6 +87,9 @@ impl SharedCredentials {
         identity: &Identity,
         remembered: Duration,
     ) -> Result<(), LinkError> {
+        let Some(data) = self.time.data() else {
+            return Ok(());
+        };
         let (names, suffix) = (self.link.names(), suffix(auth));
         let keys = [
             user::token_key(names, user),
@@ -92,7 +98,12 @@ impl SharedCredentials {
         ];
         let (ttl, record) = (
             millis(remembered),
-            [&accepted.0.to_be_bytes()[..], &identity.to_bytes()].concat(),
+            [
+                data.as_bytes(),
+                &accepted.0.to_be_bytes(),
+                &identity.to_bytes(),
+            ]
+            .concat(),
         );
         let args: [&[u8]; 3] = [&ttl, suffix.as_bytes(), &record];
         self.link
@@ -120,16 +131,19 @@ impl SharedCredentials {
 /// A parsed record.
 struct CredentialRecord {
     token: UserToken,
+    data: DataToken,
     accepted: SharedTime,
     identity: Identity,
 }
 
 fn parse(bytes: &[u8]) -> Option<CredentialRecord> {
     let (token, rest) = bytes.split_at_checked(USER_TOKEN)?;
+    let (data, rest) = rest.split_at_checked(DATA_TOKEN)?;
     let (accepted, identity) = rest.split_at_checked(TIME)?;
     let identity = Identity::from_bytes(identity).filter(|_| identity.len() == IDENTITY_BYTES)?;
     Some(CredentialRecord {
         token: UserToken::read(token)?,
+        data: DataToken::read(data)?,
         accepted: time_of(accepted)?,
         identity,
     })
@@ -139,7 +153,7 @@ fn parse(bytes: &[u8]) -> Option<CredentialRecord> {
 #[cfg(any(test, fuzzing))]
 pub(crate) fn record_is_sound(bytes: &[u8]) {
     if let Some(record) = parse(bytes) {
-        let [accepted, identity] = [&bytes[USER_TOKEN..][..TIME], &bytes[USER_TOKEN + TIME..]];
+        let (accepted, identity) = bytes[USER_TOKEN + DATA_TOKEN..].split_at(TIME);
         assert_eq!(record.accepted.0.to_be_bytes(), accepted);
         let again = record.identity.to_bytes();
         assert_eq!(Identity::from_bytes(&again), Some(record.identity));

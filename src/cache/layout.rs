@@ -3,10 +3,11 @@
 //! Defines its layout:
 //!
 //! * 16 bytes of the user token (see `redis_link::user`) under which it began;
+//! * 8 bytes of the token of the data (see `redis_link::time`) under which it began;
 //! * 16 bytes of the number token;
 //! * records, the latest first, one for each question and identity: 8 bytes of the identity, 16 of
-//!   question and identity together, 8 of the time when the CRM was asked (milliseconds, by Redis'
-//!   clock) and 4 of a length, both big-endian, then so many bytes of [`codec`](super::codec).
+//!   question and identity together, 8 of the time when the CRM was asked (milliseconds of
+//!   the shared time) and 4 of a length, both big-endian, then so many bytes of [`codec`](super::codec).
 //!
 //! So a look-up reads one value before it knows whose credential it has, and an invalidation
 //! deletes one. Each identity has its own part of a value. So a client that asks in many formats
@@ -15,6 +16,7 @@
 
 use crate::domain::ContactKey;
 use crate::redis_link::user::UserToken;
+use crate::redis_link::{DATA_TOKEN, DataToken};
 
 /// Records kept per identity. Services that ask about one user may use different formats, but only
 /// a limited number of them.
@@ -32,6 +34,7 @@ const TIME: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout<'a> {
     pub(super) user_token: UserToken,
+    pub(super) data: DataToken,
     pub(super) number_token: &'a [u8],
     records: &'a [u8],
 }
@@ -40,9 +43,11 @@ impl<'a> Layout<'a> {
     /// Splits a value into its parts.
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         let (user_token, rest) = bytes.split_at_checked(TOKEN)?;
+        let (data, rest) = rest.split_at_checked(DATA_TOKEN)?;
         let (number_token, records) = rest.split_at_checked(TOKEN)?;
         Some(Self {
             user_token: UserToken::read(user_token)?,
+            data: DataToken::read(data)?,
             number_token,
             records,
         })
@@ -96,8 +101,11 @@ pub(crate) fn layout_is_sound(bytes: &[u8]) {
         assert!(found.is_none_or(|found| found.len() < bytes.len()));
         assert!(found.is_none() || !layout.is_empty());
     }
-    if let (Some(head), Some(record)) = (bytes.get(..2 * TOKEN), record(&key, 7, bytes)) {
-        let value = [head, &record, &bytes[2 * TOKEN..]].concat();
+    if let (Some((head, rest)), Some(record)) = (
+        bytes.split_at_checked(2 * TOKEN + DATA_TOKEN),
+        record(&key, 7, bytes),
+    ) {
+        let value = [head, &record, rest].concat();
         let found = Layout::read(&value).and_then(|layout| layout.find(&key));
         assert_eq!(found, Some(bytes));
     }
@@ -140,7 +148,8 @@ mod tests {
     use super::sample_key as key;
 
     fn layout(records: &[Vec<u8>]) -> Vec<u8> {
-        [vec![b'g'; TOKEN], vec![b'e'; TOKEN], records.concat()].concat()
+        let head = [vec![b'g'; TOKEN], vec![b'd'; DATA_TOKEN], vec![b'e'; TOKEN]];
+        [head.concat(), records.concat()].concat()
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! server without the last events. Knows nothing of what the events mean.
 //!
 //! The command that reads the log also reports this replica as alive, and returns the number of
-//! replicas and the time that they share.
+//! replicas, the time that they share, and the token of the data that Redis has.
 
 mod cursor;
 mod event;
@@ -21,7 +21,7 @@ use redis::{Cmd, Script};
 use crate::clock;
 use crate::domain::SharedTime;
 use crate::redis_link::user::{script, token};
-use crate::redis_link::{Link, LinkError, RoundTrip, TimePoll};
+use crate::redis_link::{DataToken, Link, LinkError, RoundTrip, TimePoll};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use cursor::event_is_sound;
@@ -37,6 +37,10 @@ const ALIVE_MS: &str = "10000";
 /// How long after its last poll a replica counts as present, in milliseconds. It polls about every
 /// 100.
 const PRESENT_MS: &str = "350";
+
+/// How long Redis notes when a replica polled last, in milliseconds: longer than a replica is cut
+/// off, as a rule. One that is away for longer cannot say any more how old the data is.
+const KEPT_MS: &str = "86400000";
 
 /// Events read by one poll, including the last known one.
 const BATCH: usize = 1000;
@@ -72,21 +76,31 @@ if ARGV[9] ~= '' and step == tonumber(ARGV[8]) then
     try('HSET', KEYS[1], 'step', ARGV[9])
 end
 local time = now() + step
--- Each poll increases a counter. If it is lower than what this replica has seen, the data is older: after a failover,
--- or from a snapshot.
-local beat = 0
-try('HINCRBY', KEYS[1], 'beat', 1)
-if refused == '' then beat = replicas end
+-- After a failover, or from a snapshot, the data may be older than what replicas have seen. It is not if this replica
+-- finds its last poll in it. A server that has just taken over is known by its name.
+local server = redis.pcall('INFO', 'server')
+server = type(server) == 'string' and string.match(server, 'run_id:(%w+)') or ''
+local known, data = unpack(redis.call('HMGET', KEYS[1], 'server', 'data'))
+local polled, seen = tonumber(ARGV[6]), redis.pcall('ZSCORE', KEYS[3], ARGV[3])
+seen = type(seen) == 'string' and tonumber(seen)
+local is_older, is_known = seen and seen < polled, seen and polled > 0 and seen >= polled
+local is_other = server ~= '' and server ~= known
 try('HSETNX', KEYS[1], 'since', time)
-if refused == '' and (beat <= tonumber(ARGV[6]) or is_set) then try('HSET', KEYS[1], 'since', time, 'lost', time) end
+if not data or is_set or is_older or (is_other and not is_known) then
+    data = string.sub(ARGV[1], 1, 8)
+    try('HSET', KEYS[1], 'since', time, 'data', data, 'server', server)
+    if refused ~= '' then data = '' end
+elseif is_other then
+    try('HSET', KEYS[1], 'server', server)
+end
 -- The clock was set back: nobody can say any more for how long the data has been kept.
 if tonumber(redis.call('HGET', KEYS[1], 'since') or time) > time then try('HSET', KEYS[1], 'since', time) end
-try('ZREMRANGEBYSCORE', KEYS[3], '-inf', time - ARGV[2])
+try('ZREMRANGEBYSCORE', KEYS[3], '-inf', time - ARGV[10])
 try('ZADD', KEYS[3], time, ARGV[3])
-try('PEXPIRE', KEYS[3], ARGV[2])
+try('PEXPIRE', KEYS[3], ARGV[10])
 try('ZCOUNT', KEYS[3], time - ARGV[7], '+inf')
 local present = refused == '' and replicas or 0
-try('ZCARD', KEYS[3])
+try('ZCOUNT', KEYS[3], time - ARGV[2], '+inf')
 local entries
 if ARGV[4] == 'end' then
     entries = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
@@ -98,10 +112,9 @@ for _, entry in ipairs(entries) do
     flat[#flat + 1] = entry[1]
     flat[#flat + 1] = entry[2][2]
 end
-local head = redis.call('HMGET', KEYS[1], 'id', 'n', 'since', 'lost')
+local head = redis.call('HMGET', KEYS[1], 'id', 'n', 'since')
 local kept = math.max(time - tonumber(head[3] or time), 0)
-return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept, present, beat, step,
-    tonumber(head[4] or '0')}
+return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept, present, step, data}
 ";
 
 /// What one poll brought.
@@ -194,7 +207,7 @@ impl InvalidationLog {
             cursor: None,
             failed_before: false,
             logged: None,
-            beat: 0,
+            polled: 0,
             latest: None,
         }
     }
@@ -210,8 +223,8 @@ pub struct LogReader {
     failed_before: bool,
     /// The failure that was logged last.
     logged: Option<String>,
-    /// The number of polls that Redis had counted.
-    beat: u64,
+    /// The shared time of the last poll that Redis has noted; 0 before it.
+    polled: u64,
     /// The last reading of the shared time.
     latest: Option<RoundTrip>,
 }
@@ -250,9 +263,6 @@ impl LogReader {
             events.extend(self.failed_before.then_some(ReplicaEvent::Lost));
             Cursor::after(&reply)
         });
-        if replicas.is_some() {
-            self.beat = reply.8;
-        }
         Ok(PollResult {
             events,
             replicas,
@@ -260,8 +270,8 @@ impl LogReader {
             more: reply.3.len() >= 2 * BATCH,
             time: TimePoll {
                 now: SharedTime(reply.4),
-                step: reply.9,
-                lost: SharedTime(reply.10),
+                step: reply.8,
+                data: DataToken::read(&reply.9),
                 took: self.latest.map_or(Duration::ZERO, |trip| trip.took()),
             },
             kept_for: Duration::from_millis(reply.6),
@@ -321,8 +331,8 @@ impl LogReader {
                 "the clock of Redis was set, or another server with another clock took over"
             );
             let step = NewStep {
-                before: reply.9,
-                after: reply.9 - jump,
+                before: reply.8,
+                after: reply.8 - jump,
             };
             self.timed_request(Some(step)).await?
         };
@@ -331,14 +341,17 @@ impl LogReader {
     }
 
     async fn timed_request(
-        &self,
+        &mut self,
         step: Option<NewStep>,
     ) -> Result<(LogReply, RoundTrip), LinkError> {
         let sent = clock::now();
         let reply = self.request(step).await?;
+        if reply.5.is_empty() {
+            self.polled = reply.4;
+        }
         let trip = RoundTrip {
             told: SharedTime(reply.4),
-            step: reply.9,
+            step: reply.8,
             sent,
             received: clock::now(),
         };
@@ -352,23 +365,22 @@ impl LogReader {
             .as_ref()
             .map_or("end".to_owned(), |cursor| cursor.number.max(1).to_string());
         let batch = BATCH.to_string();
-        let (beat, [alive, present]) = (
-            self.beat.to_string(),
-            [ALIVE_MS, PRESENT_MS].map(str::as_bytes),
-        );
+        let polled = self.polled.to_string();
+        let [alive, present, kept] = [ALIVE_MS, PRESENT_MS, KEPT_MS].map(str::as_bytes);
         let steps = step.map_or_else(Default::default, |step| {
             [step.before, step.after].map(|step| step.to_string())
         });
-        let args: [&[u8]; 9] = [
+        let args: [&[u8]; 10] = [
             &identity,
             alive,
             &self.replica,
             from.as_bytes(),
             batch.as_bytes(),
-            beat.as_bytes(),
+            polled.as_bytes(),
             present,
             steps[0].as_bytes(),
             steps[1].as_bytes(),
+            kept,
         ];
         self.link.script(&self.poll, &keys(&self.link), &args).await
     }

@@ -2,8 +2,8 @@
 //!
 //! Defines the keys of stored answers. All keys of one user share a hash slot; a number appears in
 //! them as a keyed hash. There is one value for each user and number, `…:a:<party>`. It contains
-//! the answers to all questions about the number ([`layout`](super::layout)), the user token and
-//! the number token. It expires with the last of its answers.
+//! the answers to all questions about the number ([`layout`](super::layout)), and the tokens of the
+//! user, of the data and of the number. It expires with the last of its answers.
 //!
 //! A load that began before an invalidation never fills this tier after it:
 //!
@@ -15,7 +15,8 @@
 //!
 //! The order of events does not matter, because the token is random and stored with the answers. If
 //! Redis was flushed, restarted empty, failed over to a replica without the value, or evicted it,
-//! the number token is gone as well. Then the answer is refused, which costs one more load. If
+//! the number token is gone as well. Then the answer is refused, which costs one more load. If the
+//! token of the data is replaced, no earlier value counts, and the next load makes a new one. If
 //! Redis evicted the user token, readers ignore everything with that token, except those who read
 //! it within the last second ([`token_cache`](super::token_cache)).
 //!
@@ -33,7 +34,7 @@ use super::keys::{KeyRing, SealContext};
 use super::layout::{Layout, OWNERS, RECORDS, record};
 use crate::domain::{ContactKey, Entry, Party, SharedTime, UserTag};
 use crate::redis_link::user::{self, UserToken, millis, token};
-use crate::redis_link::{KeyNames, Link, LinkError, PartyHash, Reads};
+use crate::redis_link::{DataToken, KeyNames, Link, LinkError, PartyHash, Reads};
 
 /// How long a number token waits for its load. A longer load is served, but not stored here.
 const TOKEN_LIFE: Duration = Duration::from_secs(900);
@@ -45,8 +46,8 @@ pub(super) const CHUNK: usize = 500;
 const BEGIN: &str = "
 local token = user_token(KEYS[1], ARGV[1], ARGV[3])
 local value = redis.call('GET', KEYS[2])
-if not value or #value < 32 or string.sub(value, 1, 16) ~= token then
-    value = token .. ARGV[2]
+if not value or #value < 40 or string.sub(value, 1, 24) ~= token .. ARGV[5] then
+    value = token .. ARGV[5] .. ARGV[2]
     redis.call('SET', KEYS[2], value, 'PX', ARGV[3])
 end
 keep(KEYS[2], ARGV[3])
@@ -64,9 +65,9 @@ const SUPERSEDED: i64 = -2;
 const STORE: &str = "
 local value, record = redis.call('GET', KEYS[2]), ARGV[2]
 if not value or string.sub(value, 1, 16) ~= redis.call('GET', KEYS[1]) then return -1 end
-if string.sub(value, 17, 32) ~= ARGV[1] then return -1 end
+if string.sub(value, 25, 40) ~= ARGV[1] then return -1 end
 local slot, asked, replaced = string.sub(record, 9, 24), struct.unpack('>I8', record, 25), 0
-local parts, from = {string.sub(value, 1, 32), record}, 33
+local parts, from = {string.sub(value, 1, 40), record}, 41
 local kept, owners = {[string.sub(record, 1, 8)] = 1}, 1
 while from + 35 <= #value do
     local owner, earlier, length = string.sub(value, from, from + 7), struct.unpack('>I8I4', value, from + 24)
@@ -106,6 +107,8 @@ pub struct NumberAnswers {
     value: Option<Vec<u8>>,
     /// The user token, for the next read.
     pub user_token: Option<UserToken>,
+    /// What named the data in Redis before the read.
+    pub data: DataToken,
 }
 
 impl fmt::Debug for NumberAnswers {
@@ -115,10 +118,14 @@ impl fmt::Debug for NumberAnswers {
 }
 
 impl NumberAnswers {
-    /// The value's parts, if they have the user's token.
+    /// The value's parts, if they have the tokens of the user and of the data.
     fn layout(&self) -> Option<Layout<'_>> {
         let layout = Layout::read(self.value.as_deref()?)?;
-        (Some(layout.user_token) == self.user_token).then_some(layout)
+        let [is_of_user, is_of_data] = [
+            Some(layout.user_token) == self.user_token,
+            layout.data == self.data,
+        ];
+        (is_of_user && is_of_data).then_some(layout)
     }
 
     /// Returns whether nothing is stored for any identity.
@@ -212,10 +219,21 @@ impl RedisTier {
     ///
     /// # Errors
     /// [`LinkError`]. The load may continue, but cannot store its answer.
-    pub async fn begin(&self, user: UserTag, party: Party) -> Result<Begun, LinkError> {
+    pub async fn begin(
+        &self,
+        user: UserTag,
+        party: Party,
+        data: DataToken,
+    ) -> Result<Begun, LinkError> {
         let (keys, suffix, party) = self.keys(user, party);
         let (user_token, number_token, ttl) = (token(), token(), millis(TOKEN_LIFE));
-        let args: [&[u8]; 4] = [&user_token, &number_token, &ttl, suffix.as_bytes()];
+        let args: [&[u8]; 5] = [
+            &user_token,
+            &number_token,
+            &ttl,
+            suffix.as_bytes(),
+            data.as_bytes(),
+        ];
         let (bytes, now): (Vec<u8>, u64) = self.link.script(&self.begin, &keys, &args).await?;
         let layout = Layout::read(&bytes).ok_or(LinkError::Unexpected)?;
         let (user_token, number_token) = (
@@ -227,6 +245,7 @@ impl RedisTier {
                 party,
                 value: Some(bytes),
                 user_token,
+                data,
             },
             number_token,
             now: SharedTime(now),
@@ -244,6 +263,7 @@ impl RedisTier {
         user: UserTag,
         party: Party,
         known: Option<UserToken>,
+        data: DataToken,
     ) -> Result<NumberAnswers, LinkError> {
         let names = self.link.names();
         let party = names.party(user, party);
@@ -260,6 +280,7 @@ impl RedisTier {
             party,
             value,
             user_token,
+            data,
         })
     }
 
@@ -353,6 +374,7 @@ impl RedisTier {
         &self,
         user: UserTag,
         keys: &[ContactKey],
+        data: DataToken,
     ) -> Result<Vec<Option<Entry>>, LinkError> {
         let names = self.link.names();
         let party = |key: &ContactKey| names.party(user, key.party());
@@ -370,6 +392,7 @@ impl RedisTier {
                 party,
                 value,
                 user_token,
+                data,
             };
             self.entry(&held, key)
         };

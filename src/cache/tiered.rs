@@ -179,8 +179,14 @@ impl TieredCache {
             return Fetched::default();
         };
         let (mark, user) = (self.mark(), question.user());
-        let known = shared.tokens.get(user, &self.invalidations);
-        let Ok(held) = shared.redis.get(user, question.party(), known).await else {
+        let Some(data) = shared.time.data() else {
+            return Fetched { held: None, mark };
+        };
+        let (party, known) = (
+            question.party(),
+            shared.tokens.get(user, &self.invalidations),
+        );
+        let Ok(held) = shared.redis.get(user, party, known, data).await else {
             self.redis_counters.error.inc();
             return Fetched { held: None, mark };
         };
@@ -233,7 +239,7 @@ impl TieredCache {
         keys: &[ContactKey],
     ) -> Vec<Option<Stored>> {
         let mut found: Vec<Option<Stored>> = keys.iter().map(|key| self.in_memory(key)).collect();
-        let Some(SharedParts { redis, .. }) = &self.shared else {
+        let Some(shared) = &self.shared else {
             return found;
         };
         let missing: Vec<usize> = (0..keys.len()).filter(|&n| found[n].is_none()).collect();
@@ -241,7 +247,7 @@ impl TieredCache {
             let wanted: Vec<ContactKey> = missing.iter().map(|&n| keys[n]).collect();
             // What was read so far is good. For the rest each load checks once more before it asks
             // the CRM.
-            let Some(read) = self.read_many(redis, user, &wanted).await else {
+            let Some(read) = self.read_many(shared, user, &wanted).await else {
                 break;
             };
             for (&n, stored) in missing.iter().zip(read) {
@@ -254,17 +260,19 @@ impl TieredCache {
     /// The servable answers in Redis to at most [`CHUNK`] questions; `None` if Redis fails.
     async fn read_many(
         &self,
-        redis: &RedisTier,
+        SharedParts { redis, time, .. }: &SharedParts,
         user: UserTag,
         keys: &[ContactKey],
     ) -> Option<Vec<Option<Stored>>> {
         let mark = self.mark();
-        let Ok(read) = redis.get_many(user, keys).await else {
+        let data = time.data()?;
+        let Ok(read) = redis.get_many(user, keys, data).await else {
             self.redis_counters.error.inc();
             return None;
         };
+        let is_current = time.data() == Some(data);
         let promoted = keys.iter().zip(read).map(|(key, entry)| {
-            let stored = self.promote(key, mark, entry);
+            let stored = self.promote(key, mark, entry.filter(|_| is_current));
             let freshness = stored.as_ref().map(|stored| stored.freshness);
             self.redis_counters.count(freshness);
             stored
@@ -315,12 +323,14 @@ impl TieredCache {
     }
 
     fn entry(&self, held: &NumberAnswers, key: &ContactKey) -> Option<Entry> {
-        self.shared.as_ref()?.redis.entry(held, key)
+        let SharedParts { redis, time, .. } = self.shared.as_ref()?;
+        let entry = redis.entry(held, key)?;
+        (time.data() == Some(held.data)).then_some(entry)
     }
 
     fn promote(&self, key: &ContactKey, mark: ReadMark, entry: Option<Entry>) -> Option<Stored> {
         let entry = entry?;
-        let asked = self.shared.as_ref()?.time.stored(entry.asked_at())?;
+        let asked = self.shared.as_ref()?.time.here(entry.asked_at())?;
         let stored = self.servable(entry.clone(), asked, Source::Redis)?;
         let kept = MemoryEntry {
             entry,

@@ -49,7 +49,8 @@ pub use reads::Reads;
 pub use secret::SharedSecret;
 pub(crate) use secret::derive_secret;
 pub(crate) use steadiness::RoundTrip;
-pub use time::{RedisTime, TimePoll};
+pub(crate) use time::DATA_TOKEN;
+pub use time::{DataToken, RedisTime, TimePoll};
 pub(crate) use url::RedisUrl;
 
 /// How long one connection attempt may take, including name resolution and TLS.

@@ -21,6 +21,7 @@ try('XADD', stream, 'MAXLEN', '~', 10, '*', 'e', 'x')
 for _, key in ipairs(KEYS) do try('PEXPIRE', key, 1000) end
 
 try('TIME')
+try('INFO', 'server')
 try('GET', text)
 try('PTTL', text)
 try('ZCARD', set)

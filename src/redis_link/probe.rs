@@ -21,7 +21,7 @@ use crate::clock;
 static IN_SCRIPTS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("probe.lua")));
 
 /// The features that need each command.
-const USES: [(&str, &[&str]); 6] = [
+const USES: [(&str, &[&str]); 7] = [
     ("reading stored answers", &["GET", "MGET"]),
     (
         "storing answers and proofs of credentials",
@@ -65,6 +65,7 @@ const USES: [(&str, &[&str]); 6] = [
             "DEL",
             "HGET",
             "HMGET",
+            "HSET",
             "HSETNX",
             "HINCRBY",
             "PEXPIRE",
@@ -72,11 +73,12 @@ const USES: [(&str, &[&str]); 6] = [
             "XRANGE",
             "XREVRANGE",
             "ZADD",
-            "ZCARD",
             "ZCOUNT",
             "ZREMRANGEBYSCORE",
+            "ZSCORE",
         ],
     ),
+    ("noticing that Redis came back with older data", &["INFO"]),
     (
         "sharing quotas",
         &[

@@ -32,12 +32,32 @@ struct TimeReading {
     /// The same reading, by clocks that tests do not move.
     told: SharedTime,
     read: Instant,
+    /// When the reply was here.
+    received: Instant,
     /// Milliseconds from Redis' time of day to the shared time.
     step: i64,
-    /// When Redis last came back with older data: what was stored before does not count. The first
-    /// value is as Redis reported it. The second one is the same moment by the clock that tests
-    /// move, converted when Redis first reported it.
-    lost: [SharedTime; 2],
+    data: Option<DataToken>,
+}
+
+/// Names the data in Redis. It is replaced if Redis may have come back with older data, and if the
+/// shared time may have jumped. What is stored contains it, and does not count under another one:
+/// it may have been invalidated since, and its age is not known. It is not secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataToken([u8; DATA_TOKEN]);
+
+/// Bytes of the token of the data.
+pub(crate) const DATA_TOKEN: usize = 8;
+
+impl DataToken {
+    /// The token in these bytes, if they are one.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// How exactly Redis' clock is watched: less than the shortest window of a quota.
@@ -50,9 +70,8 @@ pub struct TimePoll {
     pub now: SharedTime,
     /// Milliseconds from Redis' time of day to the shared time.
     pub(crate) step: i64,
-    /// When Redis last came back with older data, or its clock was set; zero if never. What was
-    /// stored before does not count.
-    pub(crate) lost: SharedTime,
+    /// `None` if nothing in Redis may be used.
+    pub data: Option<DataToken>,
     /// How long the round trip took. Redis may have read its clock at any moment of it.
     pub(crate) took: Duration,
 }
@@ -62,6 +81,7 @@ impl From<SharedTime> for TimePoll {
     fn from(now: SharedTime) -> Self {
         Self {
             now,
+            data: Some(DataToken([0; DATA_TOKEN])),
             ..Self::default()
         }
     }
@@ -84,40 +104,42 @@ impl RedisTime {
     /// Applies a reading of the log.
     pub fn apply(&self, poll: impl Into<TimePoll>) {
         let poll = poll.into();
-        let mut latest = self.latest.lock();
-        let lost = latest
-            .map(|latest| latest.lost)
-            .filter(|[told, _]| *told == poll.lost)
-            .unwrap_or_else(|| [poll.lost, self.clock.elsewhere(poll.lost)]);
         // As if Redis had read its clock at the earliest moment, so that no answer seems younger
         // than it is, even if this process stood still before it received the reply.
         let now = clock::now();
-        *latest = Some(TimeReading {
+        *self.latest.lock() = Some(TimeReading {
             shared: self.clock.elsewhere(poll.now),
             here: self.clock.now().before(poll.took),
             told: poll.now,
             read: now.checked_sub(poll.took).unwrap_or(now),
+            received: now,
             step: poll.step,
-            lost,
+            data: poll.data,
         });
     }
 
-    /// Converts `told`, the time of day that Redis has just returned, to the shared time. If the
-    /// result differs from what this process expects by more than a slow reply explains, Redis'
-    /// clock has just been set, and the expected time counts.
-    pub fn shared(&self, told: SharedTime) -> SharedTime {
-        let latest = *self.latest.lock();
-        let Some(latest) = latest else {
-            // Nothing was polled yet, so this is the best that is known.
-            self.apply(told);
-            return self.clock.elsewhere(told);
-        };
+    /// Converts `told`, the time of day that Redis has just returned, to the shared time. If that
+    /// is not what this process expects, Redis' clock has just been set. Then the earliest expected
+    /// time counts, so that no answer seems younger than it is. `None` before the first reading.
+    pub(crate) fn shared(&self, told: SharedTime) -> Option<SharedTime> {
+        let latest = (*self.latest.lock())?;
         let shared = SharedTime(told.0.saturating_add_signed(latest.step));
-        let expected = latest.expected();
-        if shared.0.abs_diff(expected.0) > millis(INEXACT * 4) {
-            return self.clock.elsewhere(expected);
-        }
-        self.clock.elsewhere(shared)
+        let [earliest, tolerance] = [latest.earliest().0, millis(INEXACT * 4)];
+        let expected =
+            earliest.saturating_sub(tolerance)..=latest.expected().0.saturating_add(tolerance);
+        let is_expected = expected.contains(&shared.0);
+        Some(self.clock.elsewhere(if is_expected {
+            shared
+        } else {
+            SharedTime(earliest)
+        }))
+    }
+
+    /// Names the data that Redis has now. `None` if nothing in Redis may be used: before the first
+    /// reading, and if the data may be older than what replicas have seen and Redis cannot note that.
+    #[must_use]
+    pub fn data(&self) -> Option<DataToken> {
+        (*self.latest.lock())?.data
     }
 
     /// What a script needs to read Redis' clock. `patience` is how long its caller waits for it.
@@ -148,14 +170,6 @@ impl RedisTime {
         Some(self.clock.now().before(age))
     }
 
-    /// As [`RedisTime::here`], for what Redis has stored since `shared`. `None` also if Redis has
-    /// come back with older data after that: the answer may have been invalidated meanwhile.
-    #[must_use]
-    pub(crate) fn stored(&self, shared: SharedTime) -> Option<Timestamp> {
-        let [told, lost] = (*self.latest.lock())?.lost;
-        (lost <= shared || told == SharedTime(0)).then(|| self.here(shared))?
-    }
-
     /// The shared time at a moment of this process.
     #[must_use]
     pub(crate) fn there(&self, here: Timestamp) -> Option<SharedTime> {
@@ -167,9 +181,14 @@ impl RedisTime {
 }
 
 impl TimeReading {
-    /// The shared time now, by clocks that tests do not move.
+    /// The shared time now, by clocks that tests do not move: the latest that it can be.
     fn expected(&self) -> SharedTime {
         SharedTime(self.told.0.saturating_add(millis(self.read.elapsed())))
+    }
+
+    /// The earliest that the shared time can be now.
+    fn earliest(&self) -> SharedTime {
+        SharedTime(self.told.0.saturating_add(millis(self.received.elapsed())))
     }
 }
 
@@ -196,7 +215,9 @@ mod tests {
             ),
             (None, None, None)
         );
-        assert_eq!(time.shared(SharedTime(70_000)), SharedTime(70_000));
+        assert_eq!(time.shared(SharedTime(70_000)), None);
+        time.apply(SharedTime(70_000));
+        assert_eq!(time.shared(SharedTime(70_000)), Some(SharedTime(70_000)));
         clock.advance(Duration::from_secs(2));
         assert_eq!(time.now(), Some(SharedTime(72_000)));
         assert_eq!(time.here(SharedTime(71_000)), Some(Timestamp(1_001_000)));
@@ -208,7 +229,7 @@ mod tests {
     fn a_time_of_day_that_jumps_changes_nothing() {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let time = RedisTime::new(Arc::new(clock.clone()));
-        time.shared(SharedTime(70_000));
+        time.apply(SharedTime(70_000));
         for jump in [3_600_000, -7_200_000] {
             clock.set_wall(jump);
             assert_eq!(
@@ -232,22 +253,36 @@ mod tests {
             (90_000, 72_000),
             (0, 72_000),
         ] {
-            assert_eq!(time.shared(SharedTime(told)), SharedTime(shared), "{told}");
+            assert_eq!(
+                time.shared(SharedTime(told)),
+                Some(SharedTime(shared)),
+                "{told}"
+            );
         }
         let expected = time.expected(Duration::from_millis(50));
         assert_eq!(expected, [-500_000, 72_500_000, 300_000]);
     }
 
-    #[test]
-    fn what_was_stored_before_a_loss_of_data_has_no_moment() {
+    #[tokio::test(start_paused = true)]
+    async fn a_load_does_not_seem_later_because_the_reply_of_a_poll_was_late() {
         let time = RedisTime::new(Arc::new(ManualClock::new(Timestamp(1_000_000))));
         time.apply(TimePoll {
-            lost: SharedTime(69_000),
+            took: Duration::from_secs(3),
             ..TimePoll::from(SharedTime(70_000))
         });
-        assert_eq!(time.stored(SharedTime(68_999)), None);
-        assert_eq!(time.stored(SharedTime(69_000)), Some(Timestamp(999_000)));
-        assert_eq!(time.here(SharedTime(68_000)), Some(Timestamp(998_000)));
+        clock::sleep(Duration::from_millis(100)).await;
+        for (told, shared) in [
+            (70_100, 70_100),
+            (73_100, 73_100),
+            (80_000, 70_100),
+            (60_000, 70_100),
+        ] {
+            assert_eq!(
+                time.shared(SharedTime(told)),
+                Some(SharedTime(shared)),
+                "{told}"
+            );
+        }
     }
 
     #[test]

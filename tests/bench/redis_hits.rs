@@ -17,7 +17,7 @@ use contactd::domain::{
     SharedTime, Source, User,
 };
 use contactd::metrics::Metrics;
-use contactd::redis_link::{self, KeyPrefix, Link, Reads, RedisTime, SharedSecret};
+use contactd::redis_link::{self, DataToken, KeyPrefix, Link, Reads, RedisTime, SharedSecret};
 use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
@@ -125,7 +125,7 @@ async fn get(mut connection: MultiplexedConnection, n: u32) -> anyhow::Result<()
 
 async fn read(tier: Arc<RedisTier>, keys: Arc<Vec<Key>>, n: u32) -> anyhow::Result<()> {
     let (_, key) = &keys[n as usize];
-    let held = tier.get(key.user(), key.party(), None).await?;
+    let held = tier.get(key.user(), key.party(), None, data()?).await?;
     ensure!(
         tier.entry(&held, key)
             .is_some_and(|entry| entry.count() == 1),
@@ -211,7 +211,7 @@ impl Stored {
         };
         let (tier, keys) = (tier(&link), Arc::new(keys()?));
         let (_, first) = &keys[0];
-        let now = tier.begin(first.user(), first.party()).await?.now;
+        let now = tier.begin(first.user(), first.party(), data()?).await?.now;
         let all = Arc::clone(&keys);
         rate(move |n| store(tier.clone(), Arc::clone(&all), n, (now, ages.stale))).await?;
         Ok(Self {
@@ -260,6 +260,11 @@ fn tier(link: &Link) -> RedisTier {
     RedisTier::new(link.clone(), Reads::new(link.clone(), TaskTracker::new()))
 }
 
+/// What names the data of a Redis that has lost nothing.
+fn data() -> anyhow::Result<DataToken> {
+    DataToken::read(&[0; 8]).context("eight bytes")
+}
+
 async fn store(
     tier: RedisTier,
     keys: Arc<Vec<Key>>,
@@ -267,7 +272,7 @@ async fn store(
     (now, life): (SharedTime, Duration),
 ) -> anyhow::Result<()> {
     let (_, key) = &keys[n as usize];
-    let begun = tier.begin(key.user(), key.party()).await?;
+    let begun = tier.begin(key.user(), key.party(), data()?).await?;
     let outcome = tier
         .store(key, &begun.number_token, &entry(n, now)?, life, now)
         .await?;

@@ -20,7 +20,7 @@ use contactd::domain::{
 };
 use contactd::redis_link::LinkError;
 
-use crate::support::redis::{RedisServer, link_to, tier_on};
+use crate::support::redis::{RedisServer, data, link_to, tier_on};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
@@ -98,7 +98,7 @@ pub(crate) async fn load(tier: &RedisTier, key: &ContactKey, entry: &Entry) -> b
 
 /// Begins a load of this number.
 pub(crate) async fn begin(tier: &RedisTier, key: &ContactKey) -> Result<Begun, LinkError> {
-    tier.begin(key.user(), key.party()).await
+    tier.begin(key.user(), key.party(), data()).await
 }
 
 /// Whether the answer was kept.
@@ -114,7 +114,7 @@ pub(crate) async fn store(
 
 /// The stored answer, as somebody reads it who knows no user token.
 pub(crate) async fn stored(tier: &RedisTier, key: &ContactKey) -> Result<Option<Entry>, LinkError> {
-    let held = tier.get(key.user(), key.party(), None).await?;
+    let held = tier.get(key.user(), key.party(), None, data()).await?;
     Ok(tier.entry(&held, key))
 }
 
@@ -160,13 +160,16 @@ async fn questions_about_one_number_are_kept_and_forgotten_together() {
     );
     assert!(load(&tier, &plain, &entry("Ann", 1)).await);
     assert!(load(&tier, &spelt, &entry("Bob", 2)).await);
-    let both = tier.get_many(plain.user(), &[plain, spelt]).await.unwrap();
+    let both = tier
+        .get_many(plain.user(), &[plain, spelt], data())
+        .await
+        .unwrap();
     assert_eq!(both, [Some(entry("Ann", 1)), Some(entry("Bob", 2))]);
     tier.invalidate_numbers(plain.user(), &[party(1)])
         .await
         .unwrap();
     assert_eq!(
-        tier.get_many(plain.user(), &[plain, spelt]).await,
+        tier.get_many(plain.user(), &[plain, spelt], data()).await,
         Ok(vec![None, None])
     );
 }
@@ -177,7 +180,7 @@ fn spelt(n: usize) -> [NumberFormat; 1] {
 
 /// When the stored answers were asked for; zero for those that are not there.
 async fn asked_at(tier: &RedisTier, keys: &[ContactKey]) -> Vec<u64> {
-    let entries = tier.get_many(keys[0].user(), keys).await.unwrap();
+    let entries = tier.get_many(keys[0].user(), keys, data()).await.unwrap();
     entries
         .iter()
         .map(|entry| entry.as_ref().map_or(0, |entry| entry.asked_at().0))
@@ -516,7 +519,7 @@ async fn ten_thousand_answers_are_read_within_a_second() {
     let watch = Stopwatch::start();
     let mut entries = Vec::new();
     for keys in keys.chunks(500) {
-        entries.extend(tier.get_many(keys[0].user(), keys).await.unwrap());
+        entries.extend(tier.get_many(keys[0].user(), keys, data()).await.unwrap());
     }
     assert!(
         watch.elapsed() < Duration::from_secs(1),

@@ -8,8 +8,8 @@ use super::event::{self, ReplicaEvent};
 /// replicas, and ids and payloads of events. These start with the reader's last event, or with the
 /// log's last one if the reader has no cursor yet. Then come the shared time, the reason if the
 /// replicas could not be counted, how long Redis has kept its data, how many replicas are present,
-/// the number of polls, the correction of Redis' time of day, and when Redis last came back with
-/// older data.
+/// the correction of Redis' time of day, and the token of the data, empty if it may be older than
+/// what replicas have seen and that cannot be noted.
 pub(super) type LogReply = (
     Vec<u8>,
     u64,
@@ -19,9 +19,8 @@ pub(super) type LogReply = (
     String,
     u64,
     u32,
-    u64,
     i64,
-    u64,
+    Vec<u8>,
 );
 
 /// How far a reader has read.
@@ -126,7 +125,7 @@ pub(crate) fn event_is_sound(bytes: &[u8]) {
         .iter()
         .find_map(|id| split(id))
         .map_or(0, |(number, _)| number);
-    let reply = (vec![1], end, 1, entries, 0, String::new(), 0, 1, 0, 0, 0);
+    let reply = (vec![1], end, 1, entries, 0, String::new(), 0, 1, 0, vec![]);
     let mut events = Vec::new();
     let at = Cursor {
         identity: vec![1],

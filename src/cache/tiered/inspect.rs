@@ -34,7 +34,7 @@ impl TieredCache {
     async fn in_redis(&self, question: &QuestionKey, key: &ContactKey) -> Option<Stored> {
         let fetched = self.fetch(question).await;
         let entry = self.entry(fetched.held.as_ref()?, key)?;
-        let asked = self.shared.as_ref()?.time.stored(entry.asked_at())?;
+        let asked = self.shared.as_ref()?.time.here(entry.asked_at())?;
         self.servable(entry, asked, Source::Redis)
     }
 

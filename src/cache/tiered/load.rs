@@ -19,15 +19,19 @@ impl TieredCache {
         let Some(SharedParts { redis, time, .. }) = &self.shared else {
             return ticket(None, None);
         };
-        let Ok(begun) = redis.begin(question.user(), question.party()).await else {
+        let Some(data) = time.data() else {
+            return ticket(None, None);
+        };
+        let (user, party) = (question.user(), question.party());
+        let Ok(begun) = redis.begin(user, party, data).await else {
             self.redis_counters.error.inc();
             return ticket(None, None);
         };
-        let redis_ticket = RedisTicket {
+        let redis_ticket = time.shared(begun.now).map(|asked| RedisTicket {
             number_token: begun.number_token,
-            asked: time.shared(begun.now),
-        };
-        ticket(Some(redis_ticket), Some(begun.held))
+            asked,
+        });
+        ticket(redis_ticket, Some(begun.held))
     }
 
     /// What was stored when a load began: the later one of both tiers, if it may be served.

@@ -1,6 +1,7 @@
 //! Who calls: phones that ring, batches, people who edit their contacts, and clients without
 //! manners.
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -199,12 +200,28 @@ impl Soak {
         }
         if self.troubles.replica_was_down(replica, began, clock::now()) {
             self.verdicts.count("no answer: the replica was down");
+        } else if connection_was_ending(status) {
+            self.verdicts.count("not sent: the connection was ending");
         } else {
             self.verdicts
                 .wrong(Wrong::Unreachable, Some(replica), format!("{status:?}"));
         }
         NO_REASON.to_owned()
     }
+}
+
+/// Whether the replica had said that it ends the connection before the call was sent. HTTP/2 lets a
+/// client send the call again; this one leaves that to its caller.
+fn connection_was_ending(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let is_orderly = error.reason() == Some(h2::Reason::NO_ERROR);
+            return error.is_go_away() && error.is_remote() && is_orderly;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Batches, each in its own time; some are left in the middle.

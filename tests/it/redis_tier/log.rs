@@ -5,6 +5,7 @@ use std::time::Duration;
 use contactd::cache::{InvalidationLog, LogReader, ReplicaEvent};
 use contactd::clock::sleep;
 use contactd::domain::{AuthTag, SharedTime, UserTag};
+use contactd::redis_link::DataToken;
 
 use super::{key, party};
 use crate::support::redis::{RedisServer, link_to};
@@ -13,13 +14,16 @@ fn user(n: u8) -> UserTag {
     UserTag::from_bytes([n; 16])
 }
 
+/// A replica that has not begun to read.
+fn replica(server: &RedisServer) -> (InvalidationLog, LogReader) {
+    let log = InvalidationLog::new(link_to(&server.url()));
+    let reader = log.reader();
+    (log, reader)
+}
+
 /// Two replicas that have begun to read.
 async fn two(server: &RedisServer) -> [(InvalidationLog, LogReader); 2] {
-    let mut replicas = [(); 2].map(|()| {
-        let log = InvalidationLog::new(link_to(&server.url()));
-        let reader = log.reader();
-        (log, reader)
-    });
+    let mut replicas = [(); 2].map(|()| replica(server));
     for (_, reader) in &mut replicas {
         assert_eq!(reader.poll().await.unwrap().events, []);
     }
@@ -258,4 +262,80 @@ async fn poll_when_up(reader: &mut LogReader) -> Vec<ReplicaEvent> {
         sleep(Duration::from_millis(20)).await;
     }
     panic!("still down");
+}
+
+/// What names the data in Redis, as a replica reads it.
+async fn data(reader: &mut LogReader) -> Option<DataToken> {
+    reader.poll().await.unwrap().time.data
+}
+
+/// The data comes from another server: from its snapshot, or by replication.
+fn from_another_server(server: &RedisServer) {
+    let keys = server.keys();
+    let head = keys.iter().find(|key| key.ends_with("{log}:h")).unwrap();
+    server.run::<()>(&["HSET", head, "server", "another"]);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn data_that_a_replica_knows_keeps_its_name_at_another_server() {
+    let server = RedisServer::start().await;
+    let [(_, mut one), (_, mut other)] = two(&server).await;
+    let before = data(&mut one).await;
+    assert!(before.is_some());
+    from_another_server(&server);
+    assert_eq!(data(&mut one).await, before);
+    assert_eq!(data(&mut other).await, before);
+    let (_, mut new) = replica(&server);
+    assert_eq!(data(&mut new).await, before);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn data_that_nobody_knows_has_another_name() {
+    let server = RedisServer::start().await;
+    let [(_, mut one), (_, mut other)] = two(&server).await;
+    let before = data(&mut one).await;
+    from_another_server(&server);
+    // Nobody is there who has seen what the data was.
+    let (_, mut new) = replica(&server);
+    let after = data(&mut new).await;
+    assert_ne!(after, before);
+    assert_eq!([data(&mut one).await, data(&mut other).await], [after; 2]);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn older_data_has_another_name_however_often_others_have_read_the_log_since() {
+    let server = RedisServer::start().await;
+    let [(_, mut one), (_, mut other)] = two(&server).await;
+    let before = data(&mut one).await;
+    let keys = server.keys().into_iter();
+    let dumped: Vec<(String, Vec<u8>)> = keys
+        .map(|key| (key.clone(), server.run(&["DUMP", &key])))
+        .collect();
+    sleep(Duration::from_millis(5)).await;
+    assert_eq!(data(&mut one).await, before);
+    server.set_back(&dumped);
+    for _ in 0..50 {
+        data(&mut other).await;
+    }
+    let after = data(&mut one).await;
+    assert_ne!(after, before);
+    assert_eq!(data(&mut other).await, after);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn data_that_nobody_knows_has_no_name_while_redis_takes_no_writes() {
+    let server = RedisServer::start().await;
+    let [(_, mut one), _] = two(&server).await;
+    let before = data(&mut one).await;
+    from_another_server(&server);
+    server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    let (_, mut new) = replica(&server);
+    assert_eq!(data(&mut new).await, None);
+    server.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    let after = data(&mut new).await;
+    assert!(after.is_some() && after != before);
 }

@@ -10,7 +10,7 @@ use super::{begin, entry, key, load};
 use crate::faults::loopback;
 use crate::support::chaos::ChaosProxy;
 use crate::support::eventually;
-use crate::support::redis::{RedisServer, config, free_port, link_with, tier_on};
+use crate::support::redis::{RedisServer, config, data, free_port, link_with, tier_on};
 
 /// The rule that operators are given.
 const RULE: &str = include_str!("../../../deploy/redis.acl");
@@ -149,7 +149,9 @@ async fn a_command_that_redis_does_not_know_breaks_no_connection() {
         let mut asked = 0;
         while watch.elapsed() < Duration::from_millis(1500) {
             let _ = begin(&tier, &key("u", 1)).await;
-            let _ = tier.get_many(key("u", 1).user(), &[key("u", 1)]).await;
+            let _ = tier
+                .get_many(key("u", 1).user(), &[key("u", 1)], data())
+                .await;
             asked += 1;
         }
         assert!(

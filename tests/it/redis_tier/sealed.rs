@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use super::{begin, entry, key, load, question, stored};
 use crate::support::daemon::names;
 use crate::support::fleet::{ada, replica};
-use crate::support::redis::{RedisServer, link_to, tier_on};
+use crate::support::redis::{RedisServer, data, link_to, tier_on};
 use crate::support::{FakeCrm, find};
 
 /// A line of a key file, with a key made now.
@@ -42,7 +42,9 @@ async fn only_who_has_the_key_reads_an_answer_and_everybody_else_has_a_miss() {
         let begun = begin(&tier(&keys), &ann.0).await.unwrap();
         assert_eq!(tier(&keys).entry(&begun.held, &ann.0), expected);
         assert_eq!(
-            tier(&keys).get_many(ann.0.user(), &[ann.0, ann.0]).await,
+            tier(&keys)
+                .get_many(ann.0.user(), &[ann.0, ann.0], data())
+                .await,
             Ok(vec![expected.clone(), expected])
         );
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use contactd::cache::RedisTier;
 use contactd::clock::{sleep, timeout};
-use contactd::redis_link::{self, Link, Reads};
+use contactd::redis_link::{self, DataToken, Link, Reads};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prometheus_client::metrics::gauge::Gauge;
@@ -209,4 +209,9 @@ pub(crate) fn link_to(url: &str) -> Link {
 
 pub(crate) fn tier_on(link: Link) -> RedisTier {
     RedisTier::new(link.clone(), Reads::new(link, TaskTracker::new()))
+}
+
+/// What names the data in Redis, for tests without a log.
+pub(crate) fn data() -> DataToken {
+    DataToken::read(b"the data").unwrap()
 }

@@ -20,11 +20,10 @@ pub(super) struct Load {
     /// When it began, by the order of steps and by the true time in milliseconds.
     step: usize,
     began: u64,
-    /// When it began, by Redis' clock as its ticket says; zero without Redis.
+    /// When it began, by Redis' clock as its ticket says; zero if its replica had not read the log:
+    /// then the answer is dropped when it does.
     asked_at: u64,
     is_stored: bool,
-    /// How far Redis' clock had been set back before it began, in milliseconds.
-    set_back: u64,
     /// The replica's start.
     life: usize,
 }
@@ -58,7 +57,6 @@ pub(super) struct Model {
     /// How often each replica has been started, and whether it has not read Redis' time since.
     lives: [usize; 2],
     is_new: [bool; 2],
-    set_back: u64,
     was_set: bool,
     /// Whether answers may be lost.
     may_lose: bool,
@@ -80,9 +78,8 @@ impl Model {
         *self.versions.entry(of).or_default() += 1;
     }
 
-    pub(super) fn clock_set(&mut self, seconds: i64) {
+    pub(super) fn clock_set(&mut self) {
         self.was_set = true;
-        self.set_back += u64::try_from(-seconds).unwrap_or(0) * 1000;
     }
 
     pub(super) fn restarted(&mut self, at: Replica) {
@@ -124,11 +121,9 @@ impl Model {
             began: now,
             asked_at: ticket.asked_at().0,
             is_stored: false,
-            set_back: self.set_back,
             life: self.lives[at],
         });
         self.running.push((id, ticket));
-        self.is_new[at] = false;
     }
 
     /// When the last load began, by Redis' clock.
@@ -181,11 +176,8 @@ impl Model {
         if !load.is_stored {
             return Some("not loaded yet");
         }
-        // Redis' time is the only one that replicas share. If it is set back, an answer from Redis
-        // seems younger by as much. A replica that has not seen that it was set may be wrong by five
-        // seconds.
-        let ahead = if self.was_set { 5_000 } else { 0 };
-        let inexact = self.set_back - load.set_back + ahead;
+        // A replica that has not seen that Redis' clock was set may be wrong by some seconds.
+        let inexact = if self.was_set { 5_000 } else { 0 };
         if now - load.began >= millis(load.end()) + inexact {
             return Some("past its end");
         }
@@ -210,7 +202,7 @@ impl Model {
             .loads
             .iter()
             .filter(|load| load.of == of && load.is_stored);
-        let valid = of_question.filter(|load| !is_void(load));
+        let valid = of_question.filter(|load| !is_void(load) && load.asked_at > 0);
         let latest = valid.max_by_key(|load| load.began)?;
         let is_current = now - latest.began < millis(latest.end());
         (is_current && !self.may_lose).then_some(latest)

@@ -29,7 +29,8 @@ pub use names::{KeyNames, KeyPrefix};
 pub(crate) use names::{PartyHash, hex};
 pub use reads::Reads;
 pub use secret::SharedSecret;
-pub use time::{RedisTime, TimePoll};
+pub(crate) use time::DATA_TOKEN;
+pub use time::{DataToken, RedisTime, TimePoll};
 
 /// A reading of Redis' time. Its clock is not virtual, so nothing is said of whether it runs evenly.
 #[allow(dead_code, reason = "the daemon compares what was told")]

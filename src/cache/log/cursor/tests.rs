@@ -38,9 +38,8 @@ fn reply(end: u64, numbers: impl IntoIterator<Item = u64>) -> LogReply {
         String::new(),
         0,
         1,
-        1,
         0,
-        0,
+        Vec::new(),
     )
 }
 
