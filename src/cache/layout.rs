@@ -3,7 +3,7 @@
 //! Defines its layout:
 //!
 //! * 16 bytes of the user token (see `redis_link::user`) under which it began;
-//! * 8 bytes of the token of the data (see `redis_link::time`) under which it began;
+//! * 8 bytes of the data token (see `redis_link::time`) under which it began;
 //! * 16 bytes of the number token;
 //! * records, the latest first, one for each question and identity: 8 bytes of the identity, 16 of
 //!   question and identity together, 8 of the time when the CRM was asked (milliseconds of
@@ -14,9 +14,11 @@
 //! only replaces answers of its own identity. Foreign or damaged bytes have no layout, or a layout
 //! without the record. The scripts of [`redis`](super::redis) write values and use the same layout.
 
+use std::fmt;
+
 use crate::domain::ContactKey;
 use crate::redis_link::user::UserToken;
-use crate::redis_link::{DATA_TOKEN, DataToken};
+use crate::redis_link::{DATA_TOKEN, DataToken, PartyHash};
 
 /// Records kept per identity. Services that ask about one user may use different formats, but only
 /// a limited number of them.
@@ -73,6 +75,41 @@ impl<'a> Layout<'a> {
             }
             rest = after;
         }
+    }
+}
+
+/// What was read for one number, for all identities.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NumberAnswers {
+    pub(super) party: PartyHash,
+    pub(super) value: Option<Vec<u8>>,
+    /// The user token, for the next read.
+    pub user_token: Option<UserToken>,
+    /// The data token before the read.
+    pub data: DataToken,
+}
+
+impl fmt::Debug for NumberAnswers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NumberAnswers(…)")
+    }
+}
+
+impl NumberAnswers {
+    /// The value's parts, if they have the tokens of the user and of the data.
+    pub(super) fn layout(&self) -> Option<Layout<'_>> {
+        let layout = Layout::read(self.value.as_deref()?)?;
+        let [is_of_user, is_of_data] = [
+            Some(layout.user_token) == self.user_token,
+            layout.data == self.data,
+        ];
+        (is_of_user && is_of_data).then_some(layout)
+    }
+
+    /// Returns whether nothing is stored for any identity.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.layout().is_none_or(|layout| layout.is_empty())
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a look-up or a load keeps between its start and its end.
 
 use super::invalidations::Watermark;
-use super::redis::{NumberAnswers, NumberToken};
+use super::layout::NumberAnswers;
+use super::redis::NumberToken;
 use crate::domain::{SharedTime, Timestamp};
 
 /// What was read for one number, before it is known whose answer is needed.

@@ -7,7 +7,7 @@
 //! server without the last events. Knows nothing of what the events mean.
 //!
 //! The command that reads the log also reports this replica as alive, and returns the number of
-//! replicas, the time that they share, and the token of the data that Redis has.
+//! replicas, the time that they share, and the data token that Redis has.
 
 mod cursor;
 mod event;
@@ -77,7 +77,7 @@ if ARGV[9] ~= '' and step == tonumber(ARGV[8]) then
 end
 local time = now() + step
 -- After a failover, or from a snapshot, the data may be older than what replicas have seen. It is not if this replica
--- finds its last poll in it. A server that has just taken over is known by its name.
+-- finds its last poll in it. A server that has just taken over is known by its `run_id`.
 local server = redis.pcall('INFO', 'server')
 server = type(server) == 'string' and string.match(server, 'run_id:(%w+)') or ''
 local known, data = unpack(redis.call('HMGET', KEYS[1], 'server', 'data'))

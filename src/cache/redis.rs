@@ -31,7 +31,7 @@ use redis::{Pipeline, Script};
 
 use super::codec::EntryCodec;
 use super::keys::{KeyRing, SealContext};
-use super::layout::{Layout, OWNERS, RECORDS, record};
+use super::layout::{Layout, NumberAnswers, OWNERS, RECORDS, record};
 use crate::domain::{ContactKey, Entry, Party, SharedTime, UserTag};
 use crate::redis_link::user::{self, UserToken, millis, token};
 use crate::redis_link::{DataToken, KeyNames, Link, LinkError, PartyHash, Reads};
@@ -97,41 +97,6 @@ pub struct NumberToken(Vec<u8>);
 impl fmt::Debug for NumberToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("NumberToken(…)")
-    }
-}
-
-/// What was read for one number, for all identities.
-#[derive(Clone, PartialEq, Eq)]
-pub struct NumberAnswers {
-    party: PartyHash,
-    value: Option<Vec<u8>>,
-    /// The user token, for the next read.
-    pub user_token: Option<UserToken>,
-    /// What named the data in Redis before the read.
-    pub data: DataToken,
-}
-
-impl fmt::Debug for NumberAnswers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("NumberAnswers(…)")
-    }
-}
-
-impl NumberAnswers {
-    /// The value's parts, if they have the tokens of the user and of the data.
-    fn layout(&self) -> Option<Layout<'_>> {
-        let layout = Layout::read(self.value.as_deref()?)?;
-        let [is_of_user, is_of_data] = [
-            Some(layout.user_token) == self.user_token,
-            layout.data == self.data,
-        ];
-        (is_of_user && is_of_data).then_some(layout)
-    }
-
-    /// Returns whether nothing is stored for any identity.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.layout().is_none_or(|layout| layout.is_empty())
     }
 }
 

@@ -12,10 +12,11 @@ use tokio_util::task::TaskTracker;
 
 use super::counts::TierCounters;
 use super::invalidations::Invalidations;
+use super::layout::NumberAnswers;
 use super::load_ticket::{Fetched, ReadMark};
 use super::log::InvalidationLog;
 use super::memory::{MemoryCache, MemoryEntry};
-use super::redis::{CHUNK, NumberAnswers, RedisTier};
+use super::redis::{CHUNK, RedisTier};
 use super::replaced::Outbox;
 use super::token_cache::UserTokenCache;
 use crate::clock::{self, Clock};

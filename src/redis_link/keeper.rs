@@ -116,11 +116,12 @@ impl Keeper {
                 None => self.connect().await,
             };
             let live = Arc::new(LiveConnection::new(connection));
-            let sound = shortfall.is_none();
+            let sound = is_sound(shortfall.as_ref());
             self.begin(&live, shortfall);
             match self.watch(&live, sound).await {
                 WatchEnd::Replaced(made) => {
-                    if let (true, None, Some(code)) = (sound, &made.shortfall, live.refusing()) {
+                    let is_sound = sound && is_sound(made.shortfall.as_ref());
+                    if let (true, Some(code)) = (is_sound, live.refusing()) {
                         self.log_passed(code);
                     }
                     ready = Some(made);
@@ -137,9 +138,12 @@ impl Keeper {
 
     /// Makes a connection the one that callers use.
     fn begin(&mut self, live: &Arc<LiveConnection>, shortfall: Option<Shortfall>) {
-        self.health.set_sound(shortfall.is_none());
-        if let Some(shortfall) = shortfall {
+        let sound = is_sound(shortfall.as_ref());
+        self.health.set_sound(sound);
+        if !sound {
             live.refused_at_connect();
+        }
+        if let Some(shortfall) = shortfall {
             let (refused, without) = (shortfall.to_string(), shortfall.without());
             self.log_once(refused.clone(), |url| {
                 tracing::warn!(
@@ -367,6 +371,11 @@ fn reason(error: Option<&RedisError>) -> String {
         (ErrorKind::Io, None) => error.to_string(),
         (_, None) => error.category().to_owned(),
     }
+}
+
+/// Whether a connection serves everything that callers rely on.
+fn is_sound(shortfall: Option<&Shortfall>) -> bool {
+    shortfall.is_none_or(Shortfall::is_bearable)
 }
 
 #[cfg(test)]

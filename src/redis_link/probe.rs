@@ -122,6 +122,11 @@ impl Shortfall {
         (!by_code.is_empty()).then_some(Self { refused: by_code })
     }
 
+    /// Whether answers and quotas are shared all the same. Some hosted services restrict `INFO`.
+    pub(super) fn is_bearable(&self) -> bool {
+        self.refused.values().flatten().all(|name| *name == "INFO")
+    }
+
     /// The features that do not work because of it.
     pub(super) fn without(&self) -> String {
         let refused: Vec<_> = self.refused.values().flatten().collect();

@@ -39,13 +39,13 @@ struct TimeReading {
     data: Option<DataToken>,
 }
 
-/// Names the data in Redis. It is replaced if Redis may have come back with older data, and if the
+/// The data token: names the data in Redis. It is replaced if Redis may have come back with older data, and if the
 /// shared time may have jumped. What is stored contains it, and does not count under another one:
 /// it may have been invalidated since, and its age is not known. It is not secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataToken([u8; DATA_TOKEN]);
 
-/// Bytes of the token of the data.
+/// Bytes of the data token.
 pub(crate) const DATA_TOKEN: usize = 8;
 
 impl DataToken {
@@ -135,7 +135,7 @@ impl RedisTime {
         }))
     }
 
-    /// Names the data that Redis has now. `None` if nothing in Redis may be used: before the first
+    /// The data token. `None` if nothing in Redis may be used: before the first
     /// reading, and if the data may be older than what replicas have seen and Redis cannot note that.
     #[must_use]
     pub fn data(&self) -> Option<DataToken> {

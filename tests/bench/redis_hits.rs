@@ -260,7 +260,7 @@ fn tier(link: &Link) -> RedisTier {
     RedisTier::new(link.clone(), Reads::new(link.clone(), TaskTracker::new()))
 }
 
-/// What names the data of a Redis that has lost nothing.
+/// The data token of a Redis that has lost nothing.
 fn data() -> anyhow::Result<DataToken> {
     DataToken::read(&[0; 8]).context("eight bytes")
 }

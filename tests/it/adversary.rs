@@ -245,7 +245,7 @@ async fn nobody_is_shown_the_contact_of_another_whatever_ids_are_claimed_and_wha
             happen(&mut rng, &world, &mut daemons, &mut redis, &server).await;
         }
         assert!(
-            stopwatch.elapsed() < Duration::from_secs(240),
+            stopwatch.elapsed() < Duration::from_secs(600),
             "{answers} answers of {asked} in {:?}",
             stopwatch.elapsed()
         );

@@ -8,7 +8,7 @@ use super::event::{self, ReplicaEvent};
 /// replicas, and ids and payloads of events. These start with the reader's last event, or with the
 /// log's last one if the reader has no cursor yet. Then come the shared time, the reason if the
 /// replicas could not be counted, how long Redis has kept its data, how many replicas are present,
-/// the correction of Redis' time of day, and the token of the data, empty if it may be older than
+/// the correction of Redis' time of day, and the data token, empty if it may be older than
 /// what replicas have seen and that cannot be noted.
 pub(super) type LogReply = (
     Vec<u8>,

@@ -264,7 +264,7 @@ async fn poll_when_up(reader: &mut LogReader) -> Vec<ReplicaEvent> {
     panic!("still down");
 }
 
-/// What names the data in Redis, as a replica reads it.
+/// The data token, as a replica reads it.
 async fn data(reader: &mut LogReader) -> Option<DataToken> {
     reader.poll().await.unwrap().time.data
 }
@@ -278,7 +278,7 @@ fn from_another_server(server: &RedisServer) {
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn data_that_a_replica_knows_keeps_its_name_at_another_server() {
+async fn data_that_a_replica_knows_keeps_its_token_at_another_server() {
     let server = RedisServer::start().await;
     let [(_, mut one), (_, mut other)] = two(&server).await;
     let before = data(&mut one).await;
@@ -292,7 +292,7 @@ async fn data_that_a_replica_knows_keeps_its_name_at_another_server() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn data_that_nobody_knows_has_another_name() {
+async fn data_that_nobody_knows_gets_another_token() {
     let server = RedisServer::start().await;
     let [(_, mut one), (_, mut other)] = two(&server).await;
     let before = data(&mut one).await;
@@ -306,7 +306,7 @@ async fn data_that_nobody_knows_has_another_name() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn older_data_has_another_name_however_often_others_have_read_the_log_since() {
+async fn older_data_gets_another_token_however_often_others_have_read_the_log_since() {
     let server = RedisServer::start().await;
     let [(_, mut one), (_, mut other)] = two(&server).await;
     let before = data(&mut one).await;
@@ -327,7 +327,7 @@ async fn older_data_has_another_name_however_often_others_have_read_the_log_sinc
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn data_that_nobody_knows_has_no_name_while_redis_takes_no_writes() {
+async fn data_that_nobody_knows_has_no_token_while_redis_takes_no_writes() {
     let server = RedisServer::start().await;
     let [(_, mut one), _] = two(&server).await;
     let before = data(&mut one).await;

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{HOUR, key, question};
 use crate::support::clocks::Clocks;
-use crate::support::redis::{RedisServer, config, free_port, link_to, link_with, tier_on};
+use crate::support::redis::{RedisServer, free_port, link_to, tier_on};
 
 fn auth(n: u8) -> AuthTag {
     AuthTag::from_bytes([n; 16])
@@ -29,7 +29,7 @@ fn taken(acquired: Acquired) -> Lease {
 async fn replicas(server: &RedisServer) -> ([Leases; 2], TaskTracker) {
     let tasks = TaskTracker::new();
     (
-        [(); 2].map(|()| Leases::new(link_with(&config(&server.url())).0, tasks.clone())),
+        [(); 2].map(|()| Leases::new(link_to(&server.url()), tasks.clone())),
         tasks,
     )
 }

@@ -211,7 +211,7 @@ pub(crate) fn tier_on(link: Link) -> RedisTier {
     RedisTier::new(link.clone(), Reads::new(link, TaskTracker::new()))
 }
 
-/// What names the data in Redis, for tests without a log.
+/// A data token, for tests without a log.
 pub(crate) fn data() -> DataToken {
     DataToken::read(b"the data").unwrap()
 }
