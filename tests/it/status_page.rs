@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::deploy::{repo, succeed};
 use crate::support::daemon::{Changed as _, details};
+use crate::support::fleet::replica;
 use crate::support::outside::program;
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find, refresh};
@@ -232,12 +233,7 @@ async fn a_job_is_shown_with_its_progress_and_a_pause_with_its_lanes() {
 async fn redis_is_told_with_its_state_and_how_many_share_it() {
     let redis = RedisServer::start().await;
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
-    let daemon = TestDaemon::with(
-        &crm,
-        "example",
-        &format!("[redis]\nurl = \"{}\"\n", redis.url()),
-    )
-    .await;
+    let daemon = replica(&crm, &redis.url(), "").await;
     daemon.find(find()).await.unwrap();
     let up = |status: &Value| {
         status["redis"]["state"] == "up" && status["tiers"][1]["results_in_window"]["miss"] == 1

@@ -157,10 +157,10 @@ async fn clients_wait_no_longer_than_a_phone_rings() {
     let server = format!("http://{}", daemon.grpc);
     for (code, said) in run_all(&clients, &server, &one).await {
         assert_eq!(code, Some(1));
-        assert!(
-            said.contains("+15125373573: failed: DEADLINE_EXCEEDED: "),
-            "{said}"
-        );
+        // On a busy machine a client may end the call before the daemon's answer is read.
+        let words = ["DEADLINE_EXCEEDED: ", "TimeoutError: "];
+        let is_told = |words| said.contains(&format!("+15125373573: failed: {words}"));
+        assert!(words.into_iter().any(is_told), "{said}");
     }
     let took = clock::now().duration_since(started);
     assert!(

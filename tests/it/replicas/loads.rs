@@ -19,8 +19,8 @@ use crate::support::{FakeCrm, Reply, TestDaemon, eventually, find, refresh};
 /// These tests are about what replicas share, on machines that may be busy.
 const PATIENT: &str = "timeout = \"500ms\"";
 
-/// Past the fresh age of what is found, before its hard end.
-const STALE: Duration = Duration::from_secs(3600);
+/// Past the fresh age of what is found, before its hard end, and before credentials lapse.
+const STALE: Duration = Duration::from_secs(3000);
 
 /// Waits until the only lease has been renewed for longer than it lives without that.
 async fn outlives_its_term(redis: &RedisServer) {

@@ -1,17 +1,22 @@
 //! Replicas over one Redis, and what is asked of all of them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use contactd::clock;
 use contactd::pb::v1::invalidate_contacts_request::Scope;
 use contactd::pb::v1::{FindContactResponse, InvalidateContactsRequest, PhoneNumbers};
+use contactd::redis_link::Link;
 
 use super::daemon::{NUMBER, TestDaemon, find, names};
+use super::redis::link_to;
 use super::{FakeCrm, Reply, contact};
 use crate::support::crm::{Seen, example};
 
 /// A replica on the Redis at `url`, once it has reached it; `more` is further TOML.
 pub(crate) async fn replica(crm: &FakeCrm, url: &str, more: &str) -> TestDaemon {
+    let link = link_to(url);
+    let before = polls(&link).await;
     let daemon = TestDaemon::with(
         crm,
         "example",
@@ -19,9 +24,44 @@ pub(crate) async fn replica(crm: &FakeCrm, url: &str, more: &str) -> TestDaemon 
     )
     .await;
     redis_is(&daemon, true).await;
-    // The first reading of the log empties memory once; it follows within milliseconds.
-    clock::sleep(Duration::from_millis(150)).await;
+    has_read_the_log(&link, &before).await;
     daemon
+}
+
+/// When each replica has polled the log last.
+async fn polls(link: &Link) -> HashMap<Vec<u8>, u64> {
+    let mut polls = redis::cmd("ZRANGE");
+    polls.arg(&["contactd:{log}:r", "0", "-1", "WITHSCORES"]);
+    loop {
+        if let Ok(polls) = link.query(polls.clone()).await {
+            return polls;
+        }
+        clock::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits for the second poll of a replica that had not polled `before`. The first one empties memory
+/// once, and is applied by then; before it, a replica uses nothing of Redis.
+async fn has_read_the_log(link: &Link, before: &HashMap<Vec<u8>, u64>) {
+    let first = polls(link).await;
+    let again = async {
+        let mut first = first;
+        loop {
+            let now = polls(link).await;
+            let new = now
+                .iter()
+                .filter(|(replica, _)| !before.contains_key(*replica));
+            for (replica, polled) in new {
+                if *first.entry(replica.clone()).or_insert(*polled) < *polled {
+                    return;
+                }
+            }
+            clock::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    clock::timeout(Duration::from_secs(30), again)
+        .await
+        .expect("it reads the log");
 }
 
 /// So many replicas. Redis may take its time, because these tests are about what replicas share, on
