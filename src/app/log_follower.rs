@@ -54,8 +54,10 @@ impl LogFollower {
     }
 
     fn apply(&self, polled: &PollResult) {
+        let has_other_data = self.time.has_other_data(&polled.time);
         self.time.apply(polled.time);
-        for event in &polled.events {
+        let lost = has_other_data.then_some(&ReplicaEvent::Lost);
+        for event in lost.into_iter().chain(&polled.events) {
             self.cache.apply(event);
             self.apply_to_admissions(event);
         }

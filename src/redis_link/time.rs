@@ -135,6 +135,14 @@ impl RedisTime {
         }))
     }
 
+    /// Whether this poll shows other data than before in the same time: what was read since the last
+    /// one may have been invalidated earlier.
+    pub(crate) fn has_other_data(&self, poll: &TimePoll) -> bool {
+        let latest = *self.latest.lock();
+        let known = latest.filter(|latest| latest.step == poll.step && latest.data.is_some());
+        known.is_some_and(|latest| latest.data != poll.data)
+    }
+
     /// The data token. `None` if nothing in Redis may be used: before the first
     /// reading, and if the data may be older than what replicas have seen and Redis cannot note that.
     #[must_use]
@@ -261,6 +269,29 @@ mod tests {
         }
         let expected = time.expected(Duration::from_millis(50));
         assert_eq!(expected, [-500_000, 72_500_000, 300_000]);
+    }
+
+    #[test]
+    fn other_data_is_noticed_once_and_another_correction_is_none() {
+        let time = RedisTime::new(Arc::new(ManualClock::new(Timestamp(1_000_000))));
+        let poll = |data: Option<u8>, step| TimePoll {
+            data: data.map(|data| DataToken([data; DATA_TOKEN])),
+            step,
+            ..TimePoll::from(SharedTime(70_000))
+        };
+        for (data, step, is_other) in [
+            (Some(1), 0, false),
+            (Some(1), 0, false),
+            (Some(2), 0, true),
+            (Some(3), 5, false),
+            (None, 5, true),
+            (None, 5, false),
+            (Some(4), 5, false),
+        ] {
+            let poll = poll(data, step);
+            assert_eq!(time.has_other_data(&poll), is_other, "{poll:?}");
+            time.apply(poll);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -167,6 +167,28 @@ async fn what_was_invalidated_does_not_come_back_with_older_data_of_redis() {
     }
 }
 
+/// Before a replica notices it, it may have read an invalidated answer.
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn what_is_in_memory_does_not_count_once_redis_has_older_data() {
+    let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
+    let daemons = replicas(&crm, &redis.url(), 1).await;
+    let before: Vec<(String, Vec<u8>)> = redis
+        .keys()
+        .into_iter()
+        .map(|key| (key.clone(), redis.run(&["DUMP", &key])))
+        .collect();
+    daemons[0].find(find()).await.unwrap();
+    assert_eq!(
+        source(&daemons[0].find(find()).await.unwrap()),
+        contactd::pb::v1::Source::Memory
+    );
+    clock::sleep(Duration::from_millis(500)).await;
+    crm.becomes(|seen| named("Ada King", seen));
+    redis.set_back(&before);
+    answers(&daemons[0], "Ada King", SOON).await;
+}
+
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
 async fn an_invalidation_that_does_not_reach_redis_is_reported_as_failed() {
