@@ -72,7 +72,8 @@ impl SharedCredentials {
         let record = record
             .as_deref()
             .and_then(parse)
-            .filter(|record| Some(record.token) == token && Some(record.data) == data);
+            .filter(|record| Some(record.token) == token && Some(record.data) == data)
+            .filter(|_| self.time.data() == data);
         let refused = refusal.as_deref().and_then(time_of);
         let valid = record.filter(|record| refused.is_none_or(|refused| refused < record.accepted));
         Ok(valid.map(|record| (record.accepted, record.identity)))

@@ -54,9 +54,9 @@ impl LogFollower {
     }
 
     fn apply(&self, polled: &PollResult) {
-        let has_other_data = self.time.has_other_data(&polled.time);
+        let has_lost = self.time.has_lost(&polled.time);
         self.time.apply(polled.time);
-        let lost = has_other_data.then_some(&ReplicaEvent::Lost);
+        let lost = has_lost.then_some(&ReplicaEvent::Lost);
         for event in lost.into_iter().chain(&polled.events) {
             self.cache.apply(event);
             self.apply_to_admissions(event);

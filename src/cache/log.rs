@@ -38,8 +38,7 @@ const ALIVE_MS: &str = "10000";
 /// 100.
 const PRESENT_MS: &str = "350";
 
-/// How long Redis notes when a replica polled last, in milliseconds: longer than a replica is cut
-/// off, as a rule. One that is away for longer cannot say any more how old the data is.
+/// How long Redis notes when a replica polled last, in milliseconds.
 const KEPT_MS: &str = "86400000";
 
 /// Events read by one poll, including the last known one.
@@ -80,16 +79,18 @@ local time = now() + step
 -- finds its last poll in it. A server that has just taken over is known by its `run_id`.
 local server = redis.pcall('INFO', 'server')
 server = type(server) == 'string' and string.match(server, 'run_id:(%w+)') or ''
-local known, data = unpack(redis.call('HMGET', KEYS[1], 'server', 'data'))
+local known, data, loss = unpack(redis.call('HMGET', KEYS[1], 'server', 'data', 'loss'))
 local polled, seen = tonumber(ARGV[6]), redis.pcall('ZSCORE', KEYS[3], ARGV[3])
 seen = type(seen) == 'string' and tonumber(seen)
 local is_older, is_known = seen and seen < polled, seen and polled > 0 and seen >= polled
 local is_other = server ~= '' and server ~= known
 try('HSETNX', KEYS[1], 'since', time)
-if not data or is_set or is_older or (is_other and not is_known) then
+local is_lost = not data or #data ~= 8 or not loss or is_older or (is_other and not is_known)
+if is_lost or is_set then
     data = string.sub(ARGV[1], 1, 8)
-    try('HSET', KEYS[1], 'since', time, 'data', data, 'server', server)
-    if refused ~= '' then data = '' end
+    if is_lost then loss = data end
+    try('HSET', KEYS[1], 'since', time, 'data', data, 'loss', loss, 'server', server)
+    if refused ~= '' then data, loss = '', '' end
 elseif is_other then
     try('HSET', KEYS[1], 'server', server)
 end
@@ -114,7 +115,7 @@ for _, entry in ipairs(entries) do
 end
 local head = redis.call('HMGET', KEYS[1], 'id', 'n', 'since')
 local kept = math.max(time - tonumber(head[3] or time), 0)
-return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept, present, step, data}
+return {head[1], tonumber(head[2] or '0'), replicas, flat, time, refused, kept, present, step, data, loss}
 ";
 
 /// What one poll brought.
@@ -209,6 +210,7 @@ impl InvalidationLog {
             logged: None,
             polled: 0,
             latest: None,
+            has_jumped: false,
         }
     }
 }
@@ -227,6 +229,8 @@ pub struct LogReader {
     polled: u64,
     /// The last reading of the shared time.
     latest: Option<RoundTrip>,
+    /// Whether Redis' clock was seen to be set and the correction was refused; that was logged.
+    has_jumped: bool,
 }
 
 /// Another correction of Redis' time of day, in milliseconds, instead of the one that held.
@@ -252,7 +256,7 @@ impl LogReader {
     /// [`LinkError`]. Nothing is lost: the next successful poll continues from here.
     pub async fn poll(&mut self) -> Result<PollResult, LinkError> {
         let reply = self.steady_reply().await;
-        let reply = reply.inspect_err(|error| self.note(error))?;
+        let (reply, took) = reply.inspect_err(|error| self.note(error))?;
         let replicas = self.count(&reply);
         let mut events = Vec::new();
         self.cursor = Some(if let Some(cursor) = self.cursor.take() {
@@ -272,7 +276,8 @@ impl LogReader {
                 now: SharedTime(reply.4),
                 step: reply.8,
                 data: DataToken::read(&reply.9),
-                took: self.latest.map_or(Duration::ZERO, |trip| trip.took()),
+                loss: DataToken::read(&reply.10),
+                took,
             },
             kept_for: Duration::from_millis(reply.6),
         })
@@ -286,7 +291,6 @@ impl LogReader {
         }
     }
 
-    /// Counts the replicas.
     fn count(&mut self, (_, _, replicas, _, _, refused, ..): &LogReply) -> Option<u32> {
         if refused.is_empty() {
             self.logged = None;
@@ -303,7 +307,6 @@ impl LogReader {
         None
     }
 
-    /// Logs each failure once.
     fn log_once(&mut self, keys: &[String], code: &str, consequence: &str) {
         self.link.set_impaired(true);
         if self.logged.as_deref() != Some(code) {
@@ -320,24 +323,31 @@ impl LogReader {
 
     /// A reply in which the shared time runs as it did before. If Redis' clock was set, this
     /// replica proposes another correction, or takes over that of the replica that was first.
-    async fn steady_reply(&mut self) -> Result<LogReply, LinkError> {
+    /// Also returns how long the request took.
+    async fn steady_reply(&mut self) -> Result<(LogReply, Duration), LinkError> {
         let (reply, trip) = self.timed_request(None).await?;
         let jump = self.latest.map_or(0, |latest| trip.jump_since(&latest));
         let (reply, trip) = if jump == 0 {
             (reply, trip)
         } else {
-            tracing::warn!(
-                jump_ms = jump,
-                "the clock of Redis was set, or another server with another clock took over"
-            );
+            if !self.has_jumped {
+                tracing::warn!(
+                    jump_ms = jump,
+                    "the clock of Redis was set, or another server with another clock took over"
+                );
+            }
             let step = NewStep {
                 before: reply.8,
                 after: reply.8 - jump,
             };
             self.timed_request(Some(step)).await?
         };
-        self.latest = Some(trip);
-        Ok(reply)
+        // If Redis has not written the correction, the next poll has to see the jump again.
+        self.has_jumped = jump != 0 && !reply.5.is_empty();
+        if !self.has_jumped {
+            self.latest = Some(trip);
+        }
+        Ok((reply, trip.took()))
     }
 
     async fn timed_request(

@@ -37,6 +37,7 @@ struct TimeReading {
     /// Milliseconds from Redis' time of day to the shared time.
     step: i64,
     data: Option<DataToken>,
+    loss: Option<DataToken>,
 }
 
 /// The data token: names the data in Redis. It is replaced if Redis may have come back with older data, and if the
@@ -72,6 +73,9 @@ pub struct TimePoll {
     pub(crate) step: i64,
     /// `None` if nothing in Redis may be used.
     pub data: Option<DataToken>,
+    /// The data token after the last loss of data. A correction of the time changes only the other
+    /// one.
+    pub(crate) loss: Option<DataToken>,
     /// How long the round trip took. Redis may have read its clock at any moment of it.
     pub(crate) took: Duration,
 }
@@ -82,6 +86,7 @@ impl From<SharedTime> for TimePoll {
         Self {
             now,
             data: Some(DataToken([0; DATA_TOKEN])),
+            loss: Some(DataToken([0; DATA_TOKEN])),
             ..Self::default()
         }
     }
@@ -115,6 +120,7 @@ impl RedisTime {
             received: now,
             step: poll.step,
             data: poll.data,
+            loss: poll.loss,
         });
     }
 
@@ -135,12 +141,11 @@ impl RedisTime {
         }))
     }
 
-    /// Whether this poll shows other data than before in the same time: what was read since the last
-    /// one may have been invalidated earlier.
-    pub(crate) fn has_other_data(&self, poll: &TimePoll) -> bool {
-        let latest = *self.latest.lock();
-        let known = latest.filter(|latest| latest.step == poll.step && latest.data.is_some());
-        known.is_some_and(|latest| latest.data != poll.data)
+    /// Whether this poll is the first one after a loss of data: what was read since the last poll
+    /// may have been invalidated earlier.
+    pub(crate) fn has_lost(&self, poll: &TimePoll) -> bool {
+        let known = (*self.latest.lock()).and_then(|latest| latest.loss);
+        known.is_some_and(|known| Some(known) != poll.loss)
     }
 
     /// The data token. `None` if nothing in Redis may be used: before the first
@@ -272,24 +277,25 @@ mod tests {
     }
 
     #[test]
-    fn other_data_is_noticed_once_and_another_correction_is_none() {
+    fn a_loss_of_data_is_noticed_once_also_with_a_correction_which_alone_is_none() {
         let time = RedisTime::new(Arc::new(ManualClock::new(Timestamp(1_000_000))));
-        let poll = |data: Option<u8>, step| TimePoll {
-            data: data.map(|data| DataToken([data; DATA_TOKEN])),
-            step,
-            ..TimePoll::from(SharedTime(70_000))
-        };
-        for (data, step, is_other) in [
-            (Some(1), 0, false),
-            (Some(1), 0, false),
-            (Some(2), 0, true),
-            (Some(3), 5, false),
-            (None, 5, true),
-            (None, 5, false),
-            (Some(4), 5, false),
+        let token = |n: u8| DataToken([n; DATA_TOKEN]);
+        for (data, loss, is_lost) in [
+            (Some(1), Some(1), false),
+            (Some(1), Some(1), false),
+            (Some(2), Some(2), true),
+            (Some(3), Some(2), false),
+            (Some(5), Some(4), true),
+            (None, None, true),
+            (None, None, false),
+            (Some(6), Some(6), false),
         ] {
-            let poll = poll(data, step);
-            assert_eq!(time.has_other_data(&poll), is_other, "{poll:?}");
+            let poll = TimePoll {
+                data: data.map(token),
+                loss: loss.map(token),
+                ..TimePoll::from(SharedTime(70_000))
+            };
+            assert_eq!(time.has_lost(&poll), is_lost, "{poll:?}");
             time.apply(poll);
         }
     }

@@ -8,8 +8,9 @@ use super::event::{self, ReplicaEvent};
 /// replicas, and ids and payloads of events. These start with the reader's last event, or with the
 /// log's last one if the reader has no cursor yet. Then come the shared time, the reason if the
 /// replicas could not be counted, how long Redis has kept its data, how many replicas are present,
-/// the correction of Redis' time of day, and the data token, empty if it may be older than
-/// what replicas have seen and that cannot be noted.
+/// the correction of Redis' time of day, the data token, and what the token was after the last loss
+/// of data. Both are empty if the data may be older than what replicas have seen and that cannot be
+/// noted.
 pub(super) type LogReply = (
     Vec<u8>,
     u64,
@@ -20,6 +21,7 @@ pub(super) type LogReply = (
     u64,
     u32,
     i64,
+    Vec<u8>,
     Vec<u8>,
 );
 
@@ -125,7 +127,19 @@ pub(crate) fn event_is_sound(bytes: &[u8]) {
         .iter()
         .find_map(|id| split(id))
         .map_or(0, |(number, _)| number);
-    let reply = (vec![1], end, 1, entries, 0, String::new(), 0, 1, 0, vec![]);
+    let reply = (
+        vec![1],
+        end,
+        1,
+        entries,
+        0,
+        String::new(),
+        0,
+        1,
+        0,
+        vec![],
+        vec![],
+    );
     let mut events = Vec::new();
     let at = Cursor {
         identity: vec![1],

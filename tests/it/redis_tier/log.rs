@@ -8,7 +8,8 @@ use contactd::domain::{AuthTag, SharedTime, UserTag};
 use contactd::redis_link::DataToken;
 
 use super::{key, party};
-use crate::support::redis::{RedisServer, link_to};
+use crate::support::clocks::Clocks;
+use crate::support::redis::{RedisServer, free_port, link_to};
 
 fn user(n: u8) -> UserTag {
     UserTag::from_bytes([n; 16])
@@ -338,4 +339,26 @@ async fn data_that_nobody_knows_has_no_token_while_redis_takes_no_writes() {
     server.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
     let after = data(&mut new).await;
     assert!(after.is_some() && after != before);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn a_clock_that_was_set_while_redis_takes_no_writes_is_corrected_once_it_does() {
+    let clocks = Clocks::compile();
+    let clock = clocks.clock("redis");
+    let mut server = RedisServer::on(free_port(), &[]).with_env(&clock.env());
+    server.restart().await;
+    let [(_, mut one), _] = two(&server).await;
+    let before = one.poll().await.unwrap().time;
+    server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    clock.step(Duration::from_secs(600), false);
+    for _ in 0..4 {
+        assert_eq!(data(&mut one).await, None);
+    }
+    server.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    let after = one.poll().await.unwrap().time;
+    assert!(after.data.is_some() && after.data != before.data);
+    let passed = after.now.0.saturating_sub(before.now.0);
+    assert!(passed < 60_000, "{passed} ms");
+    assert!(after.now >= before.now, "{before:?} {after:?}");
 }

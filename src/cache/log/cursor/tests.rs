@@ -40,6 +40,7 @@ fn reply(end: u64, numbers: impl IntoIterator<Item = u64>) -> LogReply {
         1,
         0,
         Vec::new(),
+        Vec::new(),
     )
 }
 
