@@ -48,6 +48,11 @@ impl<T> EarlyResult<T> {
     pub(crate) fn show(&self, part: T) {
         self.0.send_replace(Stage::Early(part));
     }
+
+    /// Returns whether a caller waits for the load.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.receiver_count() > 0
+    }
 }
 
 /// A flight on the board.

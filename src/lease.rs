@@ -141,7 +141,7 @@ impl Leases {
     }
 
     /// Requests the lease of a question under a credential, within the link's timeout, for the
-    /// latest load of this replica. A call pop takes it from background work, which costs one
+    /// latest load of this replica. A call pop takes the lease from background work. That costs one
     /// more load.
     pub async fn acquire(&self, question: &QuestionKey, auth: AuthTag, lane: Lane) -> Acquired {
         // Counts as held from now on: if the caller leaves before Redis answers, Redis may still

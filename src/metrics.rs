@@ -70,7 +70,7 @@ pub struct Metrics {
     registry: Registry,
     /// Calls of each method that were read.
     pub(crate) calls: Family<MethodLabels, Count>,
-    /// Look-ups answered, and how.
+    /// Look-ups that ended, and how.
     pub(crate) lookups: Family<LookupLabels, Count>,
     /// From the request's arrival to its answer.
     pub(crate) lookup_duration: Family<SourceLabels, Durations>,
@@ -173,7 +173,7 @@ impl Metrics {
             "Calls whose request was received completely, by method",
             self.calls.clone(),
         );
-        r.register("lookups", "Look-ups answered", self.lookups.clone());
+        r.register("lookups", "Look-ups that ended", self.lookups.clone());
         r.register(
             "lookup_duration_seconds",
             "Time to answer a look-up",

@@ -213,8 +213,8 @@ impl Urgency {
     }
 }
 
-/// Returns whether a caller demands the answer, or background work whose answer a caller will use
-/// next. Batches wait in their lane as long as needed; callers do not.
+/// Returns whether the answer is demanded by a caller, or by background work whose answer a caller
+/// will use next. Batches wait in their lane as long as needed; callers do not.
 fn is_a_callers(lane: Lane, deadline: Option<Instant>) -> bool {
     lane != Lane::Prefetch || deadline.is_some()
 }

@@ -68,7 +68,8 @@ impl fmt::Debug for Admissions {
 }
 
 impl Admissions {
-    /// Nobody is admitted in this process yet. Without Redis, other replicas do not count.
+    /// Nobody is admitted in this process yet. Without Redis, it does not learn whom other replicas
+    /// have admitted.
     #[must_use]
     pub fn new(
         config: AdmissionConfig,
@@ -202,8 +203,8 @@ impl Admissions {
         self.memory.invalidate_all();
     }
 
-    /// Whose quota a credential spends: its identity if the CRM has said it, otherwise what the CRM
-    /// has said of the credential under any user id. This does not admit anybody.
+    /// Whose quota a credential spends: `identity` if the CRM has reported it, otherwise what the
+    /// CRM has reported for the credential under any user id. This does not admit anybody.
     #[must_use]
     pub(crate) fn owner_of(&self, identity: Option<Identity>, auth: AuthTag) -> Option<Identity> {
         match identity {

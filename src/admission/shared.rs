@@ -4,8 +4,8 @@
 //! contains the tokens of the user and of the data, the time of acceptance and the identity. The
 //! *refusal* (`…:r`, of the credential alone) contains the time at which the CRM refused it. A
 //! record counts if it has the current tokens and is later than the refusal. So one refusal applies
-//! to all users, erasing a user ends the user's records, and none that Redis has forgotten comes
-//! back. Times are the shared time.
+//! to all users. Erasing a user ends the user's records. If Redis comes back with older data, its
+//! records do not count. Times are the shared time.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -78,10 +78,10 @@ pub(crate) enum Overload {
     /// The client is at its own limits.
     #[error(transparent)]
     Client(Excess),
-    /// The most calls are in progress already.
+    /// As many calls as are allowed are in progress already.
     #[error("too many requests in flight")]
     Calls,
-    /// The most batches are running already.
+    /// As many batches as are allowed are running already.
     #[error("too many batches at once")]
     Jobs,
     /// Something that only one front offers is full.

@@ -317,7 +317,8 @@ impl ServedPlatform {
         }
     }
 
-    /// Parses a request with so many entries. One with many is parsed on a thread that may block.
+    /// Parses a request with this many entries. A request with many entries is parsed on a thread
+    /// that may block.
     async fn read<T: Send + 'static>(
         &self,
         entries: usize,

@@ -189,7 +189,7 @@ fn not_found(platform: &str, quality: Quality) -> pb::ReturnMessage {
             )
         }
         Quality::Stale => format!(
-            "Your {platform} account had no contact with this number. {platform} is being asked again."
+            "Your {platform} account had no contact with this number. Refresh to look again."
         ),
         Quality::Partial => {
             format!("{platform} returned more results than could be read. Refresh to look again.")

@@ -159,7 +159,7 @@ impl Screen<'_, '_> {
         }
     }
 
-    /// Shows an answer, unless it is what is shown, or an older one than that.
+    /// Shows an answer, unless it is shown already or is older than the one that is shown.
     fn show(&mut self, answer: &Answer) {
         let stored = answer.entry.asked_for(self.form.extension);
         let is_crms = answer.source == Source::Crm;
@@ -175,7 +175,8 @@ impl Screen<'_, '_> {
         self.send(WatchReply::Answer(reply));
     }
 
-    /// Shows contacts without their details, unless the same contacts are shown, perhaps with them.
+    /// Shows contacts without their details, unless the same contacts are shown already, with or
+    /// without details.
     fn show_names(&mut self, answer: &Answer) {
         let names = names_of(&answer.entry.asked_for(self.form.extension));
         let shown = self.shown.as_ref().and_then(names_of);

@@ -76,7 +76,7 @@ pub(super) fn lookup_failed(error: &LookupError, platform: &str) -> pb::ReturnMe
             format!("{platform} takes longer than usual"),
             "The look-up goes on; ask again in a moment.",
         ),
-        LookupError::NotCached => warning("This number has not been looked up yet", None),
+        LookupError::NotCached => warning("No answer is stored for this number", None),
         LookupError::Overloaded => busy(),
         LookupError::Internal => danger(
             "The look-up failed",

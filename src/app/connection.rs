@@ -251,8 +251,8 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Drops what the peer has not read from the system's buffers. Otherwise they would stay as
-    /// long as the peer likes, although the place is given back.
+    /// Drops from the system's buffers what the peer has not read. Otherwise it would stay as long
+    /// as the peer likes, although the place is given back.
     fn drop(&mut self) {
         if !self.is_shut {
             self.abort();

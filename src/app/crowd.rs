@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_few_takes_the_place_of_the_longest_silent_one_of_who_has_most() {
+    async fn a_newcomer_takes_the_longest_silent_place_of_the_address_with_the_most() {
         let crowd = Crowd::new(4);
         let mut many = Vec::new();
         for _ in 0..4 {

@@ -40,6 +40,7 @@ impl LogFollower {
                 // A single failure may just be a slow reply.
                 wait = if ever_read && failed { LISTEN } else { FIRST };
                 failed = true;
+                self.time.unreachable();
                 self.no_replicas_known();
                 continue;
             };

@@ -1,12 +1,13 @@
 //! The runtime that calls CRMs and parses their replies.
 //!
-//! It is separate from the runtime of the ports. So what a CRM sends can only slow down look-ups in
-//! other CRMs. The system divides the cores between the two runtimes. A memory hit does not wait
+//! It is separate from the runtime of the ports. What a CRM sends slows down only look-ups that
+//! call a CRM. The system divides the cores between the two runtimes. A memory hit does not wait
 //! behind a reply of several megabytes.
 //!
-//! Measured by `fairness::attacks` on two cores, in a debug build, as the p99 of another user's
-//! memory hits with and without this runtime: for replies of many records 6 ms and 15 to 21 ms, for
-//! a CRM that hangs 4 to 9 ms and 17 ms, for early hints 3 ms and 7 ms.
+//! Measured on two cores, in a debug build, during floods: the p99 latency of another user's memory
+//! hits with and without this runtime. For replies of many records it was 6 ms and 15 to 21 ms, for
+//! a CRM that hangs 4 to 9 ms and 17 ms, for early hints 3 ms and 7 ms. `fairness::attacks` checks
+//! how much a thread works before such a hit is answered.
 
 use std::thread::available_parallelism;
 

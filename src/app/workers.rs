@@ -20,8 +20,8 @@ use crate::clock::{self, Instant};
 /// Most threads of one worker that may block: they read long requests.
 const BLOCKING: usize = 16;
 
-/// A connection that is silent for so long is no load. Otherwise a client that opens many and sends
-/// nothing could crowd everybody else onto one thread.
+/// A connection that is silent for this long does not count as load. Otherwise a client that opens
+/// many connections and sends nothing could crowd everybody else onto one thread.
 const SILENT: Duration = Duration::from_secs(10);
 
 /// How often the loads are counted.
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn connections_that_send_nothing_decide_not_where_others_are_served() {
+    async fn connections_that_send_nothing_do_not_decide_where_others_are_served() {
         let workers = Workers::start(2).unwrap();
         let opened = clock::now();
         let origin = |n| Arc::new(Origin::new(Ipv4Addr::LOCALHOST.into(), n, opened));

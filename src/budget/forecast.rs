@@ -13,7 +13,7 @@ use crate::domain::lane::Lane;
 /// The assumed wait for a place on the wire: any call may end at any time. A call with less time
 /// left than this is refused, so that its caller gets the error in time.
 pub(super) const NEXT_PLACE: Duration = Duration::from_millis(30);
-/// How soon such a call asks again.
+/// How soon a call that only lacks a place on the wire asks again.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// When the pace allows the next calls.

@@ -26,7 +26,7 @@ use super::window::SlidingWindow;
 use crate::clock::Instant;
 use crate::domain::ScopeTag;
 
-/// How much longer a call must be held here before Redis is expected to hold it.
+/// Redis is expected to hold a call only if the call is held here for at least this much longer.
 const CLOCKS_DIFFER: Duration = Duration::from_millis(50);
 
 pub(super) struct LocalLimiter {

@@ -7,13 +7,13 @@
 //! A replica that cannot reach Redis spends its share anyway, after a while. So the others do not
 //! use the share of a missing replica.
 //!
-//! If the CRM limits the calls on the wire, nothing is spent either until the calls of other
-//! replicas must have ended. If a call may take longer than [`LONGEST_CALL_WAIT`], there is no such
-//! wait.
-//!
 //! For a window of up to [`LONGEST_WAIT`], nothing is spent until every unknown call has left the
 //! window. For longer windows that would stop all calls for too long: a start may spend their quota
 //! a second time.
+//!
+//! If the CRM limits the calls on the wire, nothing is spent either until the calls of other
+//! replicas must have ended. If a call may take longer than [`LONGEST_CALL_WAIT`], there is no such
+//! wait.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -23,8 +23,8 @@ use super::absent::AbsentReplicas;
 use super::quota::Quota;
 use crate::clock::Instant;
 
-/// If the CRM limits the calls on the wire, calls wait until unknown ones must have ended. They do
-/// so only if the time limit of a call is at most this.
+/// If the CRM limits the calls on the wire, calls wait until unknown ones must have ended. There is
+/// no such wait if the time limit of a call is longer than this.
 const LONGEST_CALL_WAIT: Duration = Duration::from_secs(10);
 /// The longest window for which calls wait.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);

@@ -94,8 +94,8 @@ impl Pauses {
         all || background
     }
 
-    /// Replaces the pauses set by all replicas together. Returns true if the new one is notably
-    /// longer.
+    /// Replaces the pause that all replicas share by `pause`, which Redis has reported. Returns
+    /// true if the new one is notably longer.
     pub(super) fn apply_shared(&mut self, pause: Pause, now: Instant) -> bool {
         self.begin(pause, now);
         let before = [Lane::CallPop, Lane::Prefetch].map(|lane| self.left(lane, now));

@@ -33,7 +33,7 @@ pub(super) struct QueueKey {
 pub(super) enum CredentialProof {
     /// The CRM has accepted it before.
     Verified,
-    /// Nothing is known of it.
+    /// The CRM has not accepted it yet, or has refused it since.
     Unverified,
 }
 
@@ -74,7 +74,8 @@ pub(super) struct WaitQueue {
 }
 
 impl WaitQueue {
-    /// Adds a waiter behind those of its lane and its kind of credential whose load is not younger.
+    /// Adds a waiter behind those of its lane and its kind of credential whose load is as old or
+    /// older.
     /// The waiter must leave the queue again.
     pub(super) fn enter(
         &mut self,

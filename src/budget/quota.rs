@@ -68,7 +68,7 @@ pub(crate) enum QuotaError {
     /// A share outside of its range.
     #[error("prefetch_share must be more than 0 and at most 1")]
     Share,
-    /// A day that allows less than one of its windows.
+    /// A day would allow fewer calls than a window of a day or less.
     #[error("per_day must be at least rate")]
     PerDay,
     /// Neither user nor account.
@@ -145,7 +145,7 @@ impl Quota {
     /// `prefetch_share` of a day.
     ///
     /// # Errors
-    /// [`QuotaError::PerDay`] if a day would allow less than a window that is not longer.
+    /// [`QuotaError::PerDay`] if a day would allow fewer calls than a window of a day or less.
     pub(crate) fn with_totals(
         self,
         concurrent: Option<NonZeroU32>,

@@ -22,7 +22,7 @@
 --          16: '1' for a probe, which goes although the scope is paused   17: '1' if the call is made already
 --          18: how many calls a forecast knows   19: tolerance of all for the background lanes
 --          20: how long nobody may call after the count was lost   21: how much longer to hold the call of 13
---          22: '1' if the scope must be known here   23: for how long it must be after a call
+--          22: '1' if the scope must be known here   23: for how long after a call it must be known
 --          24: calls of a window that are left to replicas that cannot reach this server
 --          25, 26: calls that may be on the wire, of all and of the background lanes, 0 if the CRM does not limit them
 --          27, 28: calls of a day, likewise   29: how long a call may be on the wire
@@ -47,7 +47,7 @@ local foreseen, even_tolerance, unknown_for = tonumber(ARGV[18]), tonumber(ARGV[
 local function text(number) return string.format('%.0f', number) end
 
 local now = steady_now()
--- Nobody may call before the replica has noticed.
+-- The clock of Redis was set. Nobody may call before the replica has noticed.
 if not now then
   local again = 100000
   return { 0, again, again, 0, 0, 0, {}, 0, {}, 0, { limit, share_limit }, { 0, 0, 0, 0, 0, 0, 0 } }

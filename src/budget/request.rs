@@ -13,7 +13,7 @@ use crate::clock::Instant;
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 
-/// How long after its last call Redis must know a scope.
+/// How long after a scope's last call Redis must still know the scope.
 pub(super) const SCOPE_KNOWN: Duration = Duration::from_secs(60);
 
 /// A call that needs a slot.

@@ -1,9 +1,10 @@
 //! The count of all replicas: one hash and two sorted sets in Redis for each scope, and as many for
 //! the totals over all kinds of calls, changed only by scripts.
 //!
-//! Defines the names of those keys. As long as Redis keeps the keys, all
-//! replicas together stay within the quota. A request ends within the link's timeout. Keys that are
-//! no longer needed expire. Time is Redis' own, so the replicas' clocks need not agree.
+//! Defines the names of those keys. As long as Redis keeps the keys, all replicas together stay
+//! within the quota. A request ends within the link's timeout. Keys that are no longer needed
+//! expire. Time is Redis' clock plus a correction that all replicas share, so the replicas' own
+//! clocks need not agree.
 
 use std::fmt;
 use std::sync::Arc;

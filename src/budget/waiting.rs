@@ -256,8 +256,8 @@ impl PendingRequest<'_> {
                 state.pauses.probed(now);
                 slot.probe = Some(now);
             }
-            // Requests run one at a time, and an unclaimed slot is taken before the next one. So
-            // there is none.
+            // Requests run one at a time, and an unclaimed slot is taken before the next request.
+            // So there is no earlier unclaimed slot.
             if let Some(unused) = state.unclaimed.replace(slot) {
                 state.give_back(self.limiter, &unused);
             }

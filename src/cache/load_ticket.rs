@@ -52,7 +52,7 @@ impl LoadTicket {
         self.asked
     }
 
-    /// When the load began, by Redis' clock; zero without Redis.
+    /// When the load began, in the shared time; zero without Redis.
     #[must_use]
     pub fn asked_at(&self) -> SharedTime {
         self.shared

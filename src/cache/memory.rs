@@ -89,8 +89,9 @@ impl KeyLocks {
     }
 }
 
-/// Users of whom another replica has replaced many answers. Those that were loaded before the
-/// moment, and stored before this was known, are not returned.
+/// For each user of whom another replica has replaced many answers, the moment before which they
+/// were loaded. An answer that was loaded before it, and stored before this was known, is not
+/// returned.
 #[derive(Default)]
 struct ReplacedUsers {
     any: AtomicBool,
@@ -125,8 +126,8 @@ impl ReplacedUsers {
         self.moments.read().clone()
     }
 
-    /// Forgets the moments in `swept`, unless they have changed since: no answer that they concern
-    /// is stored any more.
+    /// Forgets the moments in `swept`, because no answer that they concern is stored any more. A
+    /// moment that has changed since is kept.
     fn forget(&self, swept: &HashMap<UserTag, ReplacedBefore>) {
         let mut moments = self.moments.write();
         moments.retain(|user, moment| swept.get(user) != Some(moment));
@@ -142,7 +143,7 @@ pub(super) struct MemoryEntry {
     pub(super) watermark: Watermark,
 }
 
-/// With more, moka's node of it would be in the next size class.
+/// If an entry were larger, the allocation that moka makes for it would be in the next size class.
 const _: () = assert!(size_of::<MemoryEntry>() == 24);
 
 impl fmt::Debug for MemoryCache {
@@ -244,14 +245,14 @@ impl MemoryCache {
     /// Drops a user's answers that were loaded before `asked` and began before `watermark`: they
     /// are not returned any more, and the next sweep frees their memory.
     pub(super) fn drop_older_of(&self, user: UserTag, asked: Timestamp, watermark: Watermark) {
-        // A copy from Redis that is being stored is there before the sweep begins to look.
+        // Waits for copies from Redis that are being stored now, so that the next sweep sees them.
         let _writing = self.writers.lock_all();
         self.replaced.add(user, asked, watermark);
     }
 
     /// Removes the answers that no reader may have: those past their hard end, replaced ones, and
-    /// those that are not `is_current` any more. Pauses after every [`PIECE`] of them, so that it
-    /// takes a thirtieth of a core and no look-up waits for it.
+    /// those that are not `is_current` any more. Pauses after every [`PIECE`] answers that it has
+    /// looked at, so that it takes a thirtieth of a core and no look-up waits for it.
     pub(super) async fn sweep(&self, is_current: impl Fn(UserTag, Watermark) -> bool) {
         let replaced = self.replaced.now();
         let is_unwanted = |key: &SlotKey, kept: &MemoryEntry| {
@@ -269,7 +270,7 @@ impl MemoryCache {
             }
         }
         self.replaced.forget(&replaced);
-        // Moka keeps what was dropped last until somebody uses it again.
+        // Moka frees what was dropped last only when the cache is used again.
         self.entries.run_pending_tasks();
     }
 
@@ -462,7 +463,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_sweep_frees_what_is_past_its_end_by_the_ages_of_now_and_nothing_else() {
+    async fn a_sweep_frees_exactly_what_is_past_its_end_by_the_current_ages() {
         let (cache, clock) = filled(1_000);
         let step = Duration::from_millis(1);
         clock.advance(Duration::from_millis(599_999));

@@ -281,8 +281,8 @@ impl TieredCache {
         Some(promoted.collect())
     }
 
-    /// Applies other ages, also to what is stored in memory. What is stored in Redis is judged by
-    /// them when it is read, but expires at the latest at the end that it was stored with.
+    /// Applies other ages, also to what is stored in memory. An answer in Redis is judged by them
+    /// when it is read. It still expires no later than at the end with which it was stored.
     pub(crate) fn set_ages(&self, ages: AgePolicy) {
         self.memory.ages().set(ages);
     }
@@ -348,6 +348,13 @@ impl TieredCache {
     #[must_use]
     pub(crate) fn judge(&self, entry: &Entry, age: Duration) -> Freshness {
         judge(entry, age, &self.memory.ages().get())
+    }
+
+    /// The longest time for which an answer may be served.
+    #[must_use]
+    pub(crate) fn hard_end(&self) -> Duration {
+        let ages = self.memory.ages().get();
+        ages.found.stale.max(ages.absent.stale)
     }
 
     /// A stored answer that was found a while ago, if it may still be served.

@@ -1,5 +1,5 @@
-//! The commands. Exit codes: 0 answered, 1 failed, 2 used wrongly, 3 not found (`find`), 4 part of
-//! the batch failed (`prefetch`).
+//! The commands. Exit codes: 0 answered, 1 failed, 2 used wrongly, 3 not found (`find`,
+//! `explain --live`), 4 part of the batch failed (`prefetch`).
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
@@ -64,8 +64,9 @@ pub(crate) struct CliArgs {
 enum Command {
     /// Run the daemon.
     ///
-    /// Without --config it runs with built-in defaults: it stores answers only in memory, and its
-    /// only platform is "example", the built-in Example CRM (credential "Bearer demo").
+    /// Without --config it runs with built-in defaults: its only platform is "example", the
+    /// built-in Example CRM (credential "Bearer demo"). It stores answers in memory, and in Redis
+    /// only if CONTACTD__REDIS__URL is set.
     ///
     /// SIGTERM or ctrl-c stops it in order; a second signal stops it at once. SIGHUP reads --config
     /// again: clients, certificates, quotas, ages, shared logins, log.level and log.lookups

@@ -23,7 +23,8 @@ const LATENCY: Duration = Duration::from_millis(50);
 
 /// The settings and options of a daemon at start.
 pub(super) struct StartSettings {
-    /// `None` with embedded settings, because the CRM has no address yet.
+    /// `None` without a settings file. `effective` is provisional then, because the embedded CRM
+    /// has no address yet.
     path: Option<PathBuf>,
     effective: Effective,
 }

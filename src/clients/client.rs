@@ -28,7 +28,7 @@ pub(crate) struct CallPlace(
 /// Why a call of a known client is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Excess {
-    /// It has the most running calls already.
+    /// It already has as many running calls as are allowed.
     #[error("this client has too many calls in flight")]
     InFlight,
     /// It called too often.

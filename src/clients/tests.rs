@@ -112,7 +112,7 @@ fn places_are_given_back_and_the_rate_says_when_to_call_again() {
 }
 
 #[test]
-fn a_new_list_holds_at_once_and_counts_on_towards_limits_that_stayed() {
+fn a_new_list_holds_at_once_and_running_calls_count_towards_unchanged_limits() {
     let clients = Clients::new(
         &[
             ClientConfig {

@@ -42,8 +42,8 @@ pub(super) fn quotas(default: Quotas, section: &mut Section<'_>) -> Option<Quota
 /// Most calls on the wire, and in a day.
 type Totals = [Option<NonZeroU32>; 2];
 
-/// Every quota must fit into the limits over all kinds. A replacement for a faulty value is not the
-/// person's fault.
+/// Every quota must fit into the limits over all kinds. If a value is faulty, its default takes its
+/// place, and a limit that the default breaks is not reported.
 fn check_totals(
     mut quotas: impl Iterator<Item = Quota>,
     [concurrent, per_day]: Totals,
@@ -111,7 +111,7 @@ fn quota(default: Quota, scope: Scope, section: &mut Section<'_>) -> Option<Quot
     let share = section.share("prefetch_share", default.prefetch_share());
     let quota = Quota::new(rate, per, burst, scope, share);
     if let Err(error) = &quota
-        // Replacements for faulty values are not the person's faults.
+        // A default in the place of a faulty value is not reported.
         && KEYS.iter().all(|key| section.is_sound(key))
     {
         section.fault(error.key(), error.to_string());

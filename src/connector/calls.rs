@@ -145,8 +145,8 @@ impl Calls<'_> {
         self.session.fetch(request, self.kind, self.part).await
     }
 
-    /// Remembers a refusal for good. A refused further page is only a failure, because the part
-    /// itself was granted.
+    /// Remembers a permanent refusal. If a further page is refused, that is only a failure, because
+    /// the part itself was granted.
     fn settle<T>(&self, result: Result<T, LookupError>) -> Result<T, LookupError> {
         match (self.part, result) {
             (Some(_), Err(error)) if self.is_further && refusals::is_lasting(&error) => {

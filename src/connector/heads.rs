@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_interim_heads_and_bytes_come_before_a_reply_over_http_1() {
+    fn interim_heads_and_bytes_before_a_reply_are_limited_over_http_1() {
         let head = |bytes: usize| format!("HTTP/1.1 200 OK\r\nx-a: {}\r\n\r\n", "x".repeat(bytes));
         for (text, good) in [
             (format!("{REPLY}{}", "1".repeat(1 << 20)), true),

@@ -44,7 +44,7 @@ pub(crate) enum DropReason {
     OtherNumbers,
     /// It duplicates an earlier record.
     SameRecord,
-    /// The answer already has the most records, all better or earlier.
+    /// The answer already has as many records as are allowed, all better or earlier.
     OverTheLimit,
 }
 

@@ -33,7 +33,7 @@ pub(super) enum ListShape {
     One,
     /// Rows of cells. The first row names the columns.
     Table,
-    /// A list of anything. None, if there is nothing or an empty value, as App Connect reads it.
+    /// A list of anything. Nothing, or an empty value, is an empty list, as App Connect reads it.
     Loose,
 }
 
@@ -64,8 +64,8 @@ impl ListForm {
         }
     }
 
-    /// Takes the list out of a reply. Entries that are not objects stay in it and are left out one
-    /// by one. A list with no objects at all is not the CRM's.
+    /// Takes the list out of a reply. Entries that are not objects stay in the list, and the caller
+    /// leaves them out. If objects are expected and no entry is one, the reply is refused.
     ///
     /// # Errors
     /// [`BadReply::NoList`] if there is none at the path, and else [`BadReply::Shape`]. A failure

@@ -34,7 +34,7 @@ const EARLY: Duration = Duration::from_secs(5 * 60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// How long a failure stands, so that ringing phones do not repeat it each.
+/// For how long a failure is not tried again, so that not every ringing phone repeats it.
 const FAILED_FOR: Duration = Duration::from_secs(1);
 
 /// A token that the CRM refuses is renewed at most this often.
@@ -209,7 +209,7 @@ fn state_of(
     }
 }
 
-/// What a refusal of the token means. Its body is not read.
+/// What a refusal of the request for a token means. The body of the reply is not read.
 fn failure(status: StatusCode) -> LookupError {
     match status.as_u16() {
         400 | 401 | 403 => LookupError::CrmUnauthenticated,

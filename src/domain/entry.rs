@@ -32,8 +32,8 @@ impl Timestamp {
     }
 }
 
-/// A moment by Redis' own clock, in milliseconds since the Unix epoch: the only time that replicas
-/// share.
+/// A moment in the shared time, in milliseconds since the Unix epoch: Redis' time of day plus the
+/// correction that all replicas use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SharedTime(pub u64);
 
@@ -274,7 +274,7 @@ impl Entry {
         self.facts().complete
     }
 
-    /// When the load of this answer began, by Redis' clock; zero if Redis was down.
+    /// When the load of this answer began, in the shared time; zero if Redis was down.
     #[must_use]
     pub fn asked_at(&self) -> SharedTime {
         self.facts().asked_at

@@ -249,7 +249,7 @@ impl fmt::Debug for KeyMaker {
 }
 
 impl KeyMaker {
-    /// Keys under `secret`, which should be random and never leave the process.
+    /// Keys under `secret`, which should be random. Nobody but the replicas should know it.
     #[must_use]
     pub fn new(secret: [u8; 16]) -> Self {
         Self { secret }

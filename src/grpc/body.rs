@@ -78,7 +78,8 @@ impl WholeBody {
         }
     }
 
-    /// Ready when the body is complete, or never will be. In that case it must not be passed on.
+    /// Ready when the body is complete, or never will be. If it never will be, the result is an
+    /// error, and the body must not be passed on.
     pub(super) fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
         self.poll_whole(cx)
             .map(|whole| whole.and_then(|()| self.check()))

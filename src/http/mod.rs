@@ -2,11 +2,13 @@
 //!
 //! Serves the methods of `contactd.v1.ContactService` in the Connect protocol
 //! (<https://connectrpc.com/docs/protocol>): unary calls as JSON or protobuf, `WatchContact` and
-//! `PrefetchContacts` as server streams, and `FindContact` by GET as well. `GET /v1/name` answers with the name of a
-//! caller as text, for telephone systems that can do no more than that. `api` decides who may call
-//! and what is limited, counts look-ups and says why they fail, as for gRPC.
+//! `PrefetchContacts` as server streams, and `FindContact` by GET as well. `GET /v1/name` answers
+//! with the name of a caller as text, for telephone systems that can do no more than that. `api`
+//! decides who may call and what is limited, counts look-ups and reports why they fail, as for
+//! gRPC.
 //!
-//! Web pages are not served: a browser says if a page made it send a request, and is refused.
+//! Web pages are not served: a browser reports if a page made it send a request, and such a request
+//! is refused.
 
 use std::convert::Infallible;
 use std::fmt;

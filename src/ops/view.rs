@@ -45,7 +45,7 @@ pub(crate) struct QuotaView {
     pub(crate) apart: Vec<SeparateQuota>,
     /// The number of scopes in use now.
     pub(crate) scopes: usize,
-    /// How many of them are paused because the CRM asked for it.
+    /// How many of them are paused and make no call now.
     #[serde(rename = "resting")]
     pub(crate) paused: usize,
     /// How many of them make no refresh and no prefetch call now, including paused ones.

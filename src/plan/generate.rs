@@ -23,7 +23,8 @@ const REPEAT_WITHIN: u64 = 600;
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
 
-/// Calls by the hour of a weekday, and the part of it that the days of a week have from Monday on.
+/// Calls in each hour of a weekday, and how many percent of them each day of a week has, from
+/// Monday on.
 const HOURS: [u32; 24] = [
     2, 1, 1, 1, 2, 6, 18, 45, 78, 96, 100, 92, 74, 82, 98, 96, 86, 66, 40, 24, 16, 10, 6, 3,
 ];

@@ -31,7 +31,7 @@ pub(super) struct Load {
     pub(super) details: u32,
     /// Whether the searches have ended. The details have been requested then.
     pub(super) is_searched: bool,
-    /// Calls without an end.
+    /// Calls that have not ended yet.
     pub(super) open: u32,
     pub(super) waiters: Vec<Waiter>,
 }

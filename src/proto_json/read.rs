@@ -245,8 +245,8 @@ fn alternative(message: &DynamicMessage, field: &FieldDescriptor) -> Option<Stri
     Some(set.name().to_owned())
 }
 
-/// The name is repeated if it looks like the name of a field, because it might be a telephone
-/// number.
+/// The name is repeated only if it looks like the name of a field. Otherwise it might be a
+/// telephone number.
 fn unknown<E: Error>(reading: &Reading, descriptor: &MessageDescriptor, name: String) -> E {
     let is_field = name.len() <= LONGEST_NAME
         && name.starts_with(|c: char| c.is_ascii_alphabetic())

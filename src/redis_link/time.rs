@@ -40,9 +40,10 @@ struct TimeReading {
     loss: Option<DataToken>,
 }
 
-/// The data token: names the data in Redis. It is replaced if Redis may have come back with older data, and if the
-/// shared time may have jumped. What is stored contains it, and does not count under another one:
-/// it may have been invalidated since, and its age is not known. It is not secret.
+/// The data token: names the data in Redis. It is replaced if Redis may have come back with older
+/// data, and if the shared time may have jumped. Everything that is stored contains the token, and
+/// does not count under another token: it may have been invalidated since, and its age is not
+/// known. The token is not secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataToken([u8; DATA_TOKEN]);
 
@@ -61,7 +62,8 @@ impl DataToken {
     }
 }
 
-/// How exactly Redis' clock is watched: less than the shortest window of a quota.
+/// A smaller jump of Redis' clock is never noticed. This is less than the shortest window of a
+/// quota.
 pub(super) const INEXACT: Duration = Duration::from_millis(250);
 
 /// What one poll of the log says of the time.
@@ -73,8 +75,8 @@ pub struct TimePoll {
     pub(crate) step: i64,
     /// `None` if nothing in Redis may be used.
     pub data: Option<DataToken>,
-    /// The data token after the last loss of data. A correction of the time changes only the other
-    /// one.
+    /// The data token after the last loss of data. A correction of the time does not change it,
+    /// only `data`.
     pub(crate) loss: Option<DataToken>,
     /// How long the round trip took. Redis may have read its clock at any moment of it.
     pub(crate) took: Duration,
@@ -124,6 +126,14 @@ impl RedisTime {
         });
     }
 
+    /// A poll has failed: if Redis answers again, it may have older data. Nothing in it may be used
+    /// until the next poll has shown which data it has.
+    pub(crate) fn unreachable(&self) {
+        if let Some(latest) = &mut *self.latest.lock() {
+            latest.data = None;
+        }
+    }
+
     /// Converts `told`, the time of day that Redis has just returned, to the shared time. If that
     /// is not what this process expects, Redis' clock has just been set. Then the earliest expected
     /// time counts, so that no answer seems younger than it is. `None` before the first reading.
@@ -141,15 +151,16 @@ impl RedisTime {
         }))
     }
 
-    /// Whether this poll is the first one after a loss of data: what was read since the last poll
-    /// may have been invalidated earlier.
+    /// Whether this poll is the first one after a loss of data, or the first one that cannot
+    /// exclude a loss: what was read since the last poll may have been invalidated earlier.
     pub(crate) fn has_lost(&self, poll: &TimePoll) -> bool {
         let known = (*self.latest.lock()).and_then(|latest| latest.loss);
         known.is_some_and(|known| Some(known) != poll.loss)
     }
 
-    /// The data token. `None` if nothing in Redis may be used: before the first
-    /// reading, and if the data may be older than what replicas have seen and Redis cannot note that.
+    /// The data token. `None` if nothing in Redis may be used: before the first reading, after a
+    /// poll that failed, and if Redis refuses to write a new token. A
+    /// loss of data and a correction of the time need one.
     #[must_use]
     pub fn data(&self) -> Option<DataToken> {
         (*self.latest.lock())?.data
@@ -277,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_of_data_is_noticed_once_also_with_a_correction_which_alone_is_none() {
+    fn a_loss_of_data_is_noticed_once_and_a_correction_alone_is_no_loss() {
         let time = RedisTime::new(Arc::new(ManualClock::new(Timestamp(1_000_000))));
         let token = |n: u8| DataToken([n; DATA_TOKEN]);
         for (data, loss, is_lost) in [

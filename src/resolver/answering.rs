@@ -3,7 +3,7 @@
 //!
 //! Waiting callers see the contacts as soon as they are verified. If the details take longer than
 //! `lookup.details_timeout`, the contacts are stored without them. The rest is loaded in the
-//! background and then replaces that answer.
+//! background and then replaces that answer. It is given up once the answer can be of no use.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +18,9 @@ use crate::clock;
 use crate::connector::{CrmSession, Details, Found};
 use crate::domain::{ContactKey, Entry, Freshness, Identity, Lane, Source};
 use crate::flight::Seat;
+
+/// How often a load that waits for details checks whether its answer is still of use.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// Whose the answer is.
 pub(super) enum AnswerOwner {
@@ -65,8 +68,11 @@ impl<'a> Answering<'a> {
                 self.store_early(&mut details).await;
             }
         }
-        self.complete(&mut details).await;
+        let is_complete = self.complete_while_of_use(&mut details).await;
         self.count_calls();
+        if !is_complete {
+            return self.loaded(self.entry(&details.found(), None));
+        }
         let identity = match self.owner {
             AnswerOwner::Known(identity) => identity,
             AnswerOwner::BeingAsked(_) => self.asker().identity_unsaid(),
@@ -136,6 +142,30 @@ impl<'a> Answering<'a> {
             return Some((config.timeout / 5 * 4).saturating_sub(self.timing.took));
         }
         Some(self.timing.patience(config.details_timeout))
+    }
+
+    /// Waits for the rest as long as the answer is of use. If the CRM is asked for more than its
+    /// quota allows, details may wait without an end: their calls would be wasted. Returns whether
+    /// all is there.
+    async fn complete_while_of_use(&mut self, details: &mut Details) -> bool {
+        while clock::timeout(CHECK, self.complete(details))
+            .await
+            .is_none()
+        {
+            if !self.is_of_use() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Returns whether the answer may still be stored, or somebody may still get it.
+    fn is_of_use(&self) -> bool {
+        let (load, deps) = (self.load, &self.load.resolver.deps);
+        let age = deps.clock.now().since(self.ticket.asked());
+        let end = deps.cache.hard_end().max(load.resolver.config.timeout);
+        let is_current = || deps.cache.is_current(&self.ticket, &load.request.key);
+        age < end && (load.early.is_awaited() || is_current())
     }
 
     /// Waits for all details and for the identity. May be dropped midway and called again.

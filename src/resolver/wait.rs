@@ -71,7 +71,7 @@ impl Resolver {
         })
     }
 
-    /// The answer that is being loaded behind the one that a watched question has got. `None` if
+    /// The answer that is still being loaded after a watched question got its first one. `None` if
     /// there is no such load, if no place for another waiting caller is left, or if the load fails
     /// or takes longer than `lookup.timeout`.
     pub(crate) async fn behind(&self, question: &Question) -> Option<Answer> {

@@ -57,7 +57,7 @@ impl Resolver {
         Box::pin(self.look_further(question)).await
     }
 
-    /// What memory does not answer under a verified credential: asks Redis, then the CRM.
+    /// Answers what memory does not answer under a verified credential: asks Redis, then the CRM.
     async fn look_further(&self, question: &Question) -> Result<Answer, LookupError> {
         let asker = question.asker();
         // Together, so that there is one wait for Redis.

@@ -1,9 +1,10 @@
 //! A call log that warms up while phones ring, and Redis hits beside plain GETs.
 //!
 //! Run with `cargo bench --profile dist --bench warm_up` on an idle Linux machine with
-//! redis-server; it takes about a minute. With `-- redis-hits` it only measures those. Each line is a figure, its goal, what was measured and
-//! the ratio, all from one run on one machine. The daemon, the Example CRM and the callers share
-//! one process, so that latencies include the callers' own.
+//! redis-server; it takes about a minute. With `-- redis-hits` it measures only Redis hits. Each
+//! line is a figure, its goal, what was measured and the ratio, all from one run on one machine.
+//! The daemon, the Example CRM and the callers share one process, so that latencies include the
+//! callers' own.
 #![expect(clippy::print_stdout, reason = "a benchmark speaks to a person")]
 
 use std::sync::Arc;

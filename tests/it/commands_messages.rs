@@ -529,7 +529,7 @@ async fn the_variables_stand_in_for_the_options_and_empty_ones_for_nothing() {
 }
 
 #[tokio::test]
-async fn a_name_alone_is_one_that_has_the_number_and_nothing_otherwise() {
+async fn output_name_prints_a_verified_contacts_name_or_nothing() {
     let crm = FakeCrm::start(|seen| {
         let number = seen.param("phone").unwrap_or_default().to_owned();
         let contacts = match number.as_str() {

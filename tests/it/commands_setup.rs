@@ -103,7 +103,7 @@ async fn tls_init_makes_what_a_daemon_and_its_client_need() {
 }
 
 #[tokio::test]
-async fn tls_init_makes_a_client_certificate_if_asked_and_then_none_gets_in_without() {
+async fn tls_init_makes_a_client_certificate_if_asked_and_the_daemon_then_requires_one() {
     let folder = tempfile::tempdir().unwrap();
     let names = [
         "--client-certificate",

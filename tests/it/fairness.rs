@@ -1,5 +1,6 @@
-//! Nobody holds what is everybody's: not a user whose CRM rests, not a CRM that hangs, not a caller
-//! that leaves at once, not an address that is busy, not a CRM whose replies are large. What floods do to a daemon of its own is in `attacks`.
+//! Nobody takes up what belongs to everybody: not a user whose CRM is paused, not a CRM that hangs,
+//! not a caller that leaves at once, not an address that is busy, not a CRM whose replies are
+//! large. `attacks` tests what floods do, each to a daemon of its own.
 
 mod addresses;
 mod attacks;
@@ -395,7 +396,7 @@ async fn forgetting_many_numbers_of_one_user_leaves_the_others_in_memory() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn nor_does_it_make_a_replica_lose_its_place_in_the_log() {
+async fn forgetting_many_numbers_makes_no_replica_lose_its_place_in_the_log() {
     let (crm, server) = (
         FakeCrm::with(vec![contact(1, "Ada", &number(0))]).await,
         RedisServer::start().await,

@@ -201,8 +201,7 @@ async fn many_look_ups_under_one_new_credential_ask_once_whose_it_is() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_stored_both_questions_go_at_once_and_where_something_is_the_cheap_one_goes_first()
- {
+async fn if_nothing_is_stored_both_questions_go_at_once_otherwise_the_cheap_one_first() {
     let slow = Duration::from_millis(400);
     let crm = FakeCrm::start(move |seen| tenants(seen).after(slow)).await;
     let daemon = TestDaemon::with(&crm, "example", "[lookup]\ndetails_timeout = \"400ms\"\n").await;
@@ -438,7 +437,7 @@ async fn trust_is_renewed_behind_a_hit_before_it_ends() {
 }
 
 #[tokio::test]
-async fn a_lapsed_credential_is_served_nothing_for_a_small_deadline_or_for_want_of_quota() {
+async fn a_short_deadline_or_a_used_up_quota_serves_nothing_to_a_lapsed_credential() {
     let crm = FakeCrm::start(tenants).await;
     let quota = "[connectors.example.quota]\nrate = 4\nper = \"60s\"\nburst = 4\n";
     let toml = format!(

@@ -308,7 +308,7 @@ async fn too_few_open_files_are_said_at_the_start_and_when_a_connection_fails_fo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn enough_open_files_are_no_word_worth() {
+async fn with_enough_open_files_nothing_is_logged() {
     let crm = FakeCrm::start(|seen| example(seen, &[])).await;
     let program = Program::with_files(&config(&crm), 4096).await;
     assert!(

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use contactd::clock::{self, Stopwatch};
-use contactd::pb::v1::FindContactResponse;
+use contactd::pb::v1::{FindContactResponse, InvalidateContactsRequest};
 use serde_json::{Value, json};
 
 use crate::prefetch::{batch, run};
 use crate::support::crm::{Seen, themselves};
 use crate::support::daemon::{Changed as _, names};
-use crate::support::fleet::{number, source};
+use crate::support::fleet::{everything, number, source};
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, TestDaemon, eventually, find, refresh};
 
@@ -229,4 +229,70 @@ async fn details_that_fail_behind_the_answer_leave_the_names() {
     clock::sleep(Duration::from_millis(1_200)).await;
     let again = daemon.find(ring(1)).await.unwrap();
     assert_eq!((names(&again).len(), is_complete(&again)), (1, false));
+}
+
+/// Calls for details that wait for the quota.
+async fn waiting(daemon: &TestDaemon) -> u64 {
+    let status: Value = serde_json::from_str(&daemon.page("/status.json").await.1).unwrap();
+    status["connectors"][0]["waiting"]["revalidate"]
+        .as_u64()
+        .unwrap()
+}
+
+/// A daemon with a look-up whose details wait for the quota, for longer than the test takes.
+async fn with_waiting_details() -> (FakeCrm, TestDaemon) {
+    let crm = FakeCrm::start(clio(6, Duration::ZERO)).await;
+    let quota = "[connectors.clio.quota]\nrate = 5\nper = \"10m\"\nburst = 5\n";
+    let daemon = daemon(&crm, quota).await;
+    let answer = daemon.find(ring(1)).await.unwrap();
+    assert_eq!((names(&answer).len(), is_complete(&answer)), (6, false));
+    let waits = async {
+        while waiting(&daemon).await == 0 {
+            clock::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(
+        clock::timeout(Duration::from_secs(10), waits)
+            .await
+            .is_some()
+    );
+    (crm, daemon)
+}
+
+/// Waits until no call waits any more.
+async fn is_given_up(daemon: &TestDaemon) {
+    let given_up = async {
+        while waiting(daemon).await > 0 {
+            clock::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let limit = Duration::from_secs(20);
+    assert!(clock::timeout(limit, given_up).await.is_some());
+}
+
+#[tokio::test]
+async fn details_of_an_answer_that_was_invalidated_meanwhile_are_given_up() {
+    let (crm, daemon) = with_waiting_details().await;
+    let request = InvalidateContactsRequest {
+        user: ring(1).user,
+        scope: Some(everything()),
+    };
+    let before = crm.seen().len();
+    daemon
+        .client
+        .clone()
+        .invalidate_contacts(request)
+        .await
+        .unwrap();
+    is_given_up(&daemon).await;
+    assert_eq!(crm.seen().len(), before);
+}
+
+#[tokio::test]
+async fn details_of_an_answer_that_is_past_its_hard_end_are_given_up() {
+    let (crm, daemon) = with_waiting_details().await;
+    let before = crm.seen().len();
+    daemon.clock.advance(Duration::from_secs(25 * 3600));
+    is_given_up(&daemon).await;
+    assert_eq!(crm.seen().len(), before);
 }

@@ -1,5 +1,5 @@
-//! The pages (`*.md`): each link leads somewhere, each name of a page is one, none has lines that
-//! do not fit, and the README is short and leads to all of them.
+//! The pages (`*.md`): each link leads somewhere, each page that a text names exists, no page has
+//! lines that do not fit, and the README is short and leads to all pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

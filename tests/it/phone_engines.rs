@@ -1,10 +1,11 @@
 //! A second opinion on telephone numbers: our parser and the `phonenumber` crate read the same
-//! spellings of Google's example numbers, all regions and types. Where they differ stands in
-//! `tests/data/phone_disagreements.txt`; a change of either crate that moves the picture fails with
-//! the lines that moved. Only example numbers, nobody's own.
+//! spellings of Google's example numbers, all regions and types. The file
+//! `tests/data/phone_disagreements.txt` lists where they differ. If a change of either crate
+//! changes the list, the test fails with the lines that changed. Only example numbers, nobody's
+//! own.
 //!
-//! Nearly every spelling is made from a known number, so it is also known who is right: where they
-//! differ, we must be.
+//! Nearly every spelling is made from a known number, so it is also known who is right: if the two
+//! differ, our parser must be right.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

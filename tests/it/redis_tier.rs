@@ -240,7 +240,7 @@ async fn no_identity_pushes_out_the_answers_of_another_one() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn who_stores_an_answer_hears_when_the_one_was_asked_for_that_it_replaces() {
+async fn storing_an_answer_returns_when_the_replaced_one_was_asked_for() {
     let (_server, tier) = tier().await;
     let key = key("u", 1);
     let begun = begin(&tier, &key).await.unwrap();

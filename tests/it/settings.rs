@@ -319,7 +319,7 @@ fn what_works_but_is_worth_a_thought_is_a_warning() {
 }
 
 #[test]
-fn a_connector_has_one_region_or_several_and_says_so_without() {
+fn a_connector_has_one_region_or_several_and_a_warning_if_it_has_none() {
     let region = |code| Region::parse(code).unwrap();
     let told = |line: &str, env: &[(&str, &str)]| {
         let text = format!(

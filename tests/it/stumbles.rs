@@ -170,7 +170,7 @@ async fn a_wait_that_a_failing_crm_announces_reaches_the_caller() {
 }
 
 #[tokio::test]
-async fn what_a_success_says_of_another_time_rests_nobody() {
+async fn a_retry_after_in_a_success_pauses_nobody() {
     let crm = FakeCrm::start(|seen| example(seen, &[]).header("retry-after", "3600")).await;
     let daemon = daemon(&crm).await;
     daemon.find(find().number(&number(1))).await.unwrap();

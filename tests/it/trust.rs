@@ -15,7 +15,7 @@ use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
 
 #[tokio::test]
-async fn a_limit_that_the_first_search_of_a_credential_meets_rests_the_quota_of_whoever_it_is() {
+async fn a_limit_met_by_a_credentials_first_search_pauses_the_quota_of_its_owner() {
     let limited = |seen: &Seen| match seen.asks_who() {
         true => tenants(seen).after(Duration::from_millis(100)),
         false => Reply::status(429).header("retry-after", "60"),

@@ -206,7 +206,7 @@ async fn a_stale_answer_comes_at_once_and_then_the_crms_if_it_differs() {
 }
 
 #[tokio::test]
-async fn a_stale_answer_that_the_crm_confirms_or_cannot_is_the_last_one() {
+async fn a_stale_answer_that_the_crm_confirms_or_fails_to_confirm_is_the_last_one() {
     let (crm, daemon) = stale_ada().await;
     let watched = watch(&daemon, find()).await;
     assert_eq!(

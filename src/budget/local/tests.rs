@@ -205,7 +205,7 @@ async fn one_call_is_kept_for_proven_credentials_while_one_of_them_has_called_la
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_keeps_an_outage_and_that_others_may_count_for_themselves() {
+async fn a_sweep_forgets_neither_an_outage_nor_that_others_may_count_for_themselves() {
     let (count, a) = (LocalCount::new(10, 10, 1.0), scope("a"));
     let holds = || {
         count

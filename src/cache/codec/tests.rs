@@ -90,7 +90,7 @@ fn a_value_is_an_answer_at_its_place_only() {
 }
 
 #[test]
-fn keys_are_changed_by_adding_the_new_one_first_behind_and_then_before_the_old_one() {
+fn a_new_key_is_added_behind_the_old_one_and_then_moved_before_it() {
     let (here, entry) = (context(1, 2, 3), Entry::from_parts(&parts()));
     let [old, new] = [&[1][..], &[2]].map(|keys| sealed(keys).encode(&here, &entry).unwrap());
     for both in [&[1, 2], &[2, 1]] {

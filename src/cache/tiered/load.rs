@@ -45,6 +45,15 @@ impl TieredCache {
         latest(in_redis, in_memory)
     }
 
+    /// Returns whether nothing has invalidated the answer of a load since it began. Other replicas
+    /// may have, up to a second ago.
+    #[must_use]
+    pub(crate) fn is_current(&self, ticket: &LoadTicket, question: &QuestionKey) -> bool {
+        let (watermark, user) = (ticket.watermark, question.user());
+        self.invalidations
+            .is_current(watermark, user, || self.names.party(user, question.party()))
+    }
+
     /// Ends a load: stores its answer in both tiers, unless it was invalidated since the load began
     /// or a later one is stored. If it replaces another answer, the other replicas drop their
     /// copies of that within a second. A `refresh` that a person requested is always published to
@@ -137,8 +146,8 @@ fn latest(one: Option<Stored>, other: Option<Stored>) -> Option<Stored> {
 }
 
 /// Returns whether `entry`, which was stored in Redis, makes copies at other replicas obsolete.
-/// `earlier` was stored when the load began. `replaced` is the time at which the answer was loaded
-/// that `entry` has replaced. If there is no earlier answer, `otherwise` decides.
+/// `earlier` was stored when the load began. `replaced` is when the answer that `entry` has
+/// replaced was loaded. If there is no earlier answer, `otherwise` decides.
 fn is_replacement(
     entry: &Entry,
     earlier: Option<Entry>,

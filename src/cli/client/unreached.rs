@@ -56,7 +56,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// The connection was there, and broke without a reason that TLS gives.
+    /// The connection was made, then it broke. TLS gives no reason.
     fn broken(&self, error: &(dyn Error + 'static)) -> (String, String) {
         let (server, authority) = (self.server, self.server.authority());
         let is_tls = probe::speaks_tls(server);

@@ -142,7 +142,8 @@ impl Columns {
     }
 }
 
-/// Why a first line is none of a log. Its cells are not shown, because they are those of calls.
+/// Why a first line is not the header of a log. Its cells are not shown, because they may be those
+/// of a call.
 fn no_header(header: &ByteRecord) -> Option<&'static str> {
     let mut cells = header.iter().map(String::from_utf8_lossy);
     if header.as_slice().contains(&b'\r') {

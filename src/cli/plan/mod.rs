@@ -104,7 +104,7 @@ struct ReplayArgs {
     /// How to print the result.
     #[arg(long, value_enum, default_value = "human")]
     output: PlanOutput,
-    /// Write a plot of the mean day there, as SVG, with the first four numbers of replicas.
+    /// The file for a plot of the mean day, as SVG. It shows the first four values of --replicas.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }

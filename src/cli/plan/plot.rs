@@ -30,7 +30,7 @@ const DASHES: [&str; 4] = ["", "9 5", "3 4", "12 4 3 4"];
 /// Sums of a half-hour over all days.
 #[derive(Debug, Clone, Copy, Default)]
 struct Step {
-    /// How many five minutes of the log are in it.
+    /// How many periods of five minutes of the log are in it.
     buckets: u64,
     lookups: u64,
     hits: u64,

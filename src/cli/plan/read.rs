@@ -312,7 +312,7 @@ impl Rows<'_> {
         }
     }
 
-    /// The same for each call of a number.
+    /// Whether the CRM knows a number: drawn by the seed, the same for each call of the number.
     fn is_known(&self, party: &Party) -> bool {
         let mut hasher = SipHasher13::new_with_keys(self.terms.seed, 0);
         hasher.write(party.to_string().as_bytes());

@@ -368,7 +368,7 @@ fn last(source: &str, count: usize) -> String {
 
 /// A Unix time as ISO 8601.
 fn moment(source: &str, millis: u64) -> Option<String> {
-    /// Two thousand years after 1970, which no CRM's record is.
+    /// Two thousand years after 1970: no CRM's record is as late as this.
     const LAST: u64 = 2_000 * 366 * 86_400 * 1_000;
     let number: u64 = source.split('.').next()?.parse().ok()?;
     let millis = number.checked_mul(millis)?;

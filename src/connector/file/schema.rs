@@ -127,7 +127,8 @@ fn reference(table: &str) -> Value {
     json!({"$ref": format!("#/definitions/{table}")})
 }
 
-/// A reference beside a description: in draft-07 it would hide what stands beside it.
+/// A reference that may stand beside a description. By itself, in draft-07, a `$ref` would hide the
+/// description.
 fn described(table: &str) -> Value {
     json!({"allOf": [reference(table)]})
 }

@@ -257,7 +257,7 @@ impl RequestPlan {
         let each = each.map(|each| format!("with {}", each.in_words()));
         let notes = each.into_iter().chain(self.further_notes());
         let notes = notes.map(|note| format!("{note} for each"));
-        let all = format!("for up to {CONTACTS} contacts together");
+        let all = format!("in all, for 1 to {CONTACTS} contacts");
         [all].into_iter().chain(notes).collect()
     }
 

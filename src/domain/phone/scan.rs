@@ -17,7 +17,7 @@ pub(super) struct Piece {
     pub(super) digits: String,
     /// The extension after it.
     pub(super) extension: Option<Extension>,
-    /// `Likely` if letters complete it that may also be a remark.
+    /// `Likely` if letters complete it, and these letters may also be a remark.
     pub(super) at_best: Certainty,
 }
 
@@ -180,8 +180,8 @@ impl Scan {
     /// "1-800-FLOWERS": keypad letters that continue a number with too few digits.
     fn remember_spelt(&mut self, letters: &str) {
         let keys = letters.chars().map(key).collect::<Option<String>>();
-        // After a space they are a remark, unless they are in capitals. Then they may follow more
-        // than a prefix.
+        // Letters after a space are a remark, unless they are in capitals. Capitals after a space
+        // and after more digits than a prefix may be either.
         let shouted = letters.len() > 1 && letters.bytes().all(|byte| byte.is_ascii_uppercase());
         let joined = matches!(self.last, None | Some('-'));
         let begun = self

@@ -31,7 +31,7 @@ const AT_ONCE: usize = 32;
 /// The most look-ups of one job running at once.
 const MOST_AT_ONCE: usize = 256;
 
-/// How long a number waits if its scope or its CRM has the most loads already.
+/// How long a number waits if its scope or its CRM already has as many loads as are allowed.
 const FULL: Duration = Duration::from_secs(1);
 
 /// How long running look-ups may take when the daemon stops.

@@ -1,12 +1,11 @@
 //! Who calls: phones that ring, batches, people who edit their contacts, and clients without
 //! manners.
 
-use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contactd::clock::{self, Instant};
+use contactd::clock;
 use contactd::grpc::client::ContactServiceClient;
 use contactd::pb::v1 as pb;
 use contactd::pb::v1::invalidate_contacts_request::Scope;
@@ -20,6 +19,7 @@ use tonic::Status;
 
 use super::Soak;
 use super::check::Asked;
+use super::in_time::{CUT_OFF, NO_REASON};
 use super::truth::{Forgotten, NUMBERS, Owner, PEOPLE};
 use super::verdicts::Wrong;
 use crate::support::fleet::number;
@@ -31,8 +31,6 @@ type Client = ContactServiceClient<Http<HttpConnector, tonic::body::Body>>;
 
 /// Calls of one connection before it is replaced.
 const CALLS: usize = 300;
-/// How much later than its deadline an answer may come, in addition to the delay of this process.
-const MARGIN: Duration = Duration::from_millis(250);
 /// Nobody waits longer for an answer that does not come.
 const GIVEN_UP: Duration = Duration::from_secs(10);
 
@@ -148,6 +146,9 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
         }
         Some(Err(status)) => {
             let reason = soak.refused(replica, asked.began, &status);
+            if reason == CUT_OFF {
+                soak.check_cut_off(replica, asked.began, received, deadline);
+            }
             let is_good = matches!(soak.truth.owner(&asked.token), Owner::Person(_));
             if reason == "CRM_UNAUTHENTICATED" && was_good && is_good {
                 soak.verdicts
@@ -156,72 +157,6 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
             reason != NO_REASON
         }
     }
-}
-
-/// A failure that no replica has said.
-const NO_REASON: &str = "no answer";
-
-impl Soak {
-    /// Judges whether a replica answered within a deadline.
-    fn check_deadline(
-        &self,
-        replica: usize,
-        began: Instant,
-        received: Instant,
-        deadline: Duration,
-    ) {
-        let late = (received - began).saturating_sub(deadline + MARGIN);
-        if late.is_zero() {
-            return;
-        }
-        let own = self.lateness.longest(began, received);
-        if self.troubles.replica_was_down(replica, began, received) {
-            self.verdicts.count("late: the replica was down");
-        } else if late <= 2 * own {
-            self.verdicts.count("late: the machine was starved");
-        } else {
-            let what = format!("{late:?} after {deadline:?}; this process was {own:?} late");
-            self.verdicts.wrong(Wrong::Late, Some(replica), what);
-        }
-    }
-
-    /// Counts a refusal, and judges whether it is one. Returns its reason.
-    fn refused(&self, replica: usize, began: Instant, status: &Status) -> String {
-        use tonic_types::StatusExt as _;
-        if let Some(info) = status.get_details_error_info() {
-            self.verdicts.count(&format!("refused: {}", info.reason));
-            return info.reason;
-        }
-        // A deadline of some milliseconds is over before the daemon itself sees the call.
-        if status.metadata().contains_key("content-type") {
-            let reason = format!("{:?}", status.code());
-            self.verdicts.count(&format!("refused: {reason}"));
-            return reason;
-        }
-        if self.troubles.replica_was_down(replica, began, clock::now()) {
-            self.verdicts.count("no answer: the replica was down");
-        } else if connection_was_ending(status) {
-            self.verdicts.count("not sent: the connection was ending");
-        } else {
-            self.verdicts
-                .wrong(Wrong::Unreachable, Some(replica), format!("{status:?}"));
-        }
-        NO_REASON.to_owned()
-    }
-}
-
-/// Whether the replica had said that it ends the connection before the call was sent. HTTP/2 lets a
-/// client send the call again; this one leaves that to its caller.
-fn connection_was_ending(status: &Status) -> bool {
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            let is_orderly = error.reason() == Some(h2::Reason::NO_ERROR);
-            return error.is_go_away() && error.is_remote() && is_orderly;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// Batches, each in its own time; some are left in the middle.

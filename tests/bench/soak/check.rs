@@ -69,7 +69,7 @@ impl Soak {
                 .began
                 .checked_sub(age + INEXACT + late)
                 .unwrap_or(asked.began),
-            valid: self.valid_since(asked),
+            valid: self.valid_since(asked, source(answer)),
             to,
         };
         if let Some(valid) = span.valid
@@ -185,8 +185,14 @@ impl Soak {
 
     /// When the last invalidation was requested, of those that the replica must have known of when
     /// the look-up was made.
-    fn valid_since(&self, asked: &Asked) -> Option<Instant> {
-        if self.troubles.data_was_lost(asked.began, asked.began) {
+    fn valid_since(&self, asked: &Asked, source: Source) -> Option<Instant> {
+        // What a replica has read since Redis lost data may be in its memory until it notices. While
+        // it does not reach Redis, that takes longer, but it reads nothing more.
+        let is_unnoticed = match source {
+            Source::Memory => self.troubles.loss_is_unnoticed(asked.replica, asked.began),
+            _ => self.troubles.data_was_lost(asked.began, asked.began),
+        };
+        if is_unnoticed {
             return None;
         }
         let all = self.truth.invalidations(asked.user, asked.number);
@@ -203,6 +209,11 @@ impl Soak {
         });
         known.map(|forgotten| forgotten.asked).max()
     }
+}
+
+fn source(answer: &FindContactResponse) -> Source {
+    let lookup = answer.lookup.as_ref();
+    lookup.map_or(Source::Unspecified, Lookup::source)
 }
 
 impl Span {

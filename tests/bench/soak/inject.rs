@@ -46,7 +46,7 @@ impl Soak {
         }
     }
 
-    /// A replica does not reach Redis for so long.
+    /// A replica does not reach Redis for `lasts`.
     async fn part(&self, replica: &Replica, mode: Mode, lasts: Duration) {
         self.troubles.begins(Whose::WayToRedis(replica.index));
         replica.to_redis.becomes(mode).await;

@@ -77,7 +77,7 @@ impl Soak {
         .await;
     }
 
-    /// Redis comes back as it was `old` before it ended.
+    /// Redis ends and comes back with older data: that of a moment `old` before it ended.
     pub(crate) async fn restart_old(&self, redis: &mut RedisPair, old: Duration, away: Duration) {
         let server = &mut redis.servers[redis.current];
         server.run::<()>(&["SAVE"]);
@@ -91,7 +91,7 @@ impl Soak {
         remove_snapshot(server);
     }
 
-    /// A copy takes over that lags behind.
+    /// A copy that lags behind takes over.
     pub(crate) async fn fail_over(&self, redis: &mut RedisPair, lag: Duration) {
         redis.copy().await;
         clock::sleep(lag).await;
@@ -107,7 +107,7 @@ impl Soak {
         .await;
     }
 
-    /// Redis has no memory left for so long, and does what its `policy` says.
+    /// Redis has no memory left for `lasts`, and does what its `policy` requires.
     pub(crate) async fn full(&self, redis: &RedisPair, policy: &str, lasts: Duration) {
         self.loses(async || {
             let set = |name, value| redis.current().run::<()>(&["CONFIG", "SET", name, value]);

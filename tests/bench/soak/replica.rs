@@ -113,7 +113,7 @@ impl Soak {
         }
     }
 
-    /// Kills a replica, and starts it again after so long.
+    /// Kills a replica, and starts it again after `away`.
     pub(crate) async fn kill(&self, replica: &Replica, away: Duration) {
         self.troubles.begins(Whose::Replica(replica.index));
         let log = replica.kill();
@@ -132,7 +132,7 @@ impl Soak {
         self.troubles.ends(Whose::Replica(replica.index));
     }
 
-    /// A replica stands still for so long.
+    /// A replica stands still for `lasts`.
     pub(crate) async fn freeze(&self, replica: &Replica, lasts: Duration) {
         self.troubles.begins(Whose::Replica(replica.index));
         replica.signal(Signal::SIGSTOP);

@@ -39,6 +39,7 @@ mod callers;
 mod check;
 mod crm;
 mod figures;
+mod in_time;
 mod inject;
 mod late;
 pub(crate) mod memory;
@@ -158,7 +159,7 @@ impl Soak {
     }
 }
 
-/// Runs for so long; fails if anything contradicts the truth.
+/// Runs for `length`. Fails if anything contradicts the truth.
 pub(crate) async fn run(length: Duration, seed: u64, load: Load) -> anyhow::Result<()> {
     let times = Times::of(length, length >= memory::JUDGED_FROM);
     let plan = plan(seed, times);

@@ -83,7 +83,7 @@ async fn half_requests_send_away_no_slow_client_of_another_address() {
 }
 
 #[tokio::test]
-async fn nor_one_of_the_same_address_that_has_a_connection_of_its_own() {
+async fn half_requests_send_away_no_slow_client_with_a_connection_of_its_own() {
     a_slow_client_is_served(BAD).await;
 }
 

@@ -24,7 +24,7 @@ async fn behind_a_proxy(crm: &FakeCrm) -> (ChaosProxy, TestDaemon) {
 }
 
 #[tokio::test]
-async fn whatever_the_way_to_the_crm_does_what_is_stored_is_served_and_the_rest_fails_in_time() {
+async fn whatever_the_crms_connection_does_stored_answers_are_served_and_the_rest_fails_in_time() {
     let crm = FakeCrm::start(ada).await;
     let (proxy, daemon) = behind_a_proxy(&crm).await;
     for (round, mode) in [Mode::Refuse, Mode::Stall, Mode::Cut]

@@ -48,7 +48,7 @@ async fn it_is_shared_again(daemon: &TestDaemon, other: &TestDaemon, first: usiz
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn whatever_the_way_to_redis_does_every_look_up_is_answered_and_it_comes_back_by_itself() {
+async fn whatever_the_connection_to_redis_does_look_ups_are_answered_and_it_recovers() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let proxy = ChaosProxy::before(loopback(redis.port)).await;
     let daemon = replica(&crm, &format!("redis://{}", proxy.addr), FREE).await;

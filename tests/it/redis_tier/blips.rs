@@ -1,4 +1,4 @@
-//! Short silences and long ways: what they cost, and that they leave nothing behind.
+//! Short silences and slow connections: what they cost, and that they leave nothing behind.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ async fn a_blip_costs_one_timeout_and_not_the_connection() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn a_way_almost_as_long_as_the_timeout_is_used_again_after_a_blip() {
+async fn a_slow_connection_within_the_timeout_is_used_again_after_a_blip() {
     let server = RedisServer::start().await;
     let proxy = ChaosProxy::before(loopback(server.port)).await;
     let timeout = Duration::from_secs(1);

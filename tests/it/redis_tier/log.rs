@@ -311,10 +311,7 @@ async fn older_data_gets_another_token_however_often_others_have_read_the_log_si
     let server = RedisServer::start().await;
     let [(_, mut one), (_, mut other)] = two(&server).await;
     let before = data(&mut one).await;
-    let keys = server.keys().into_iter();
-    let dumped: Vec<(String, Vec<u8>)> = keys
-        .map(|key| (key.clone(), server.run(&["DUMP", &key])))
-        .collect();
+    let dumped = server.dump();
     sleep(Duration::from_millis(5)).await;
     assert_eq!(data(&mut one).await, before);
     server.set_back(&dumped);

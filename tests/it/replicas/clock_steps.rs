@@ -61,7 +61,7 @@ async fn nine_minutes_later(crm: &FakeCrm, redis: &RedisServer) -> Vec<TestDaemo
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
-async fn no_answer_is_younger_than_it_is_because_the_clock_of_redis_was_set_back() {
+async fn no_answer_seems_younger_than_it_is_because_the_clock_of_redis_was_set_back() {
     let clocks = Clocks::compile();
     let (crm, (redis, clock)) = (FakeCrm::start(ada).await, redis(&clocks).await);
     let daemons = nine_minutes_later(&crm, &redis).await;

@@ -64,11 +64,7 @@ async fn set_back() {
     let set_backs = async {
         for _ in 0..6 {
             sleep(2 * PER).await;
-            let before: Vec<(String, Vec<u8>)> = redis
-                .keys()
-                .into_iter()
-                .map(|key| (key.clone(), redis.run(&["DUMP", &key])))
-                .collect();
+            let before = redis.dump();
             sleep(2 * PER).await;
             redis.set_back(&before);
         }

@@ -1,4 +1,4 @@
-//! A CRM below HTTP: it says what it is told byte by byte, over TCP or over TLS, there as HTTP/2.
+//! A CRM below HTTP: it sends what it is given byte by byte, over plain TCP, or as HTTP/2 over TLS.
 
 use std::net::SocketAddr;
 use std::path::Path;

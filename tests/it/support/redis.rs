@@ -133,6 +133,13 @@ impl RedisServer {
         self.run::<()>(&["FLUSHALL"]);
     }
 
+    /// Its keys and their data, for [`RedisServer::set_back`].
+    pub(crate) fn dump(&self) -> Vec<(String, Vec<u8>)> {
+        let keys = self.keys().into_iter();
+        keys.map(|key| (key.clone(), self.run(&["DUMP", &key])))
+            .collect()
+    }
+
     /// As the data was when its keys were dumped, and nothing that came later.
     pub(crate) fn set_back(&self, dumped: &[(String, Vec<u8>)]) {
         let client = redis::Client::open(self.url()).unwrap();

@@ -35,7 +35,7 @@ impl Clock for VirtualClock {
         self.now()
     }
 
-    /// Redis' clock is virtual too.
+    /// Redis' own clock is real. The replicas see the virtual time in its place.
     fn elsewhere(&self, _: SharedTime) -> SharedTime {
         SharedTime(self.now().0)
     }
