@@ -242,7 +242,8 @@ impl Admissions {
         if before == config {
             return;
         }
-        // What has ended by the old settings stays ended: its refusal may be forgotten already.
+        // An acceptance that is too old by the old settings does not count again by the new ones: a
+        // refusal that came after it may be forgotten already.
         let ended = self.clock.now().before(before.remembered);
         // Fails only if the cache was built without support for it.
         let _ = self

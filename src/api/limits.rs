@@ -12,9 +12,9 @@ use crate::clients::{
 use crate::clock::EachPerMinute;
 use crate::metrics::Metrics;
 
-/// The most calls in progress, as a multiple of one user's calls that may wait for a CRM. The
-/// resolver lets no connector take all of them, so that stored answers are served whichever CRM
-/// hangs.
+/// The most calls in progress, as a multiple of `grpc.max_in_flight`, which is how many calls of
+/// one user may wait for a CRM. The resolver lets no connector take all of them, so that stored
+/// answers are served whichever CRM hangs.
 const FOR_ALL: usize = 2;
 
 /// Largest look-up request: a credential of 8 KiB, ids and formats at their limits, and settings,

@@ -104,7 +104,8 @@ impl AdaptiveLimit {
         let fallen = self.fallen.as_mut()?;
         let before = fallen.limit;
         if granted <= fallen.refused {
-            // A call that was running when the limit fell: it was allowed as well.
+            // The CRM has also accepted this call, which was running when the limit fell. So the
+            // limit is at least the number of accepted calls.
             fallen.limit = fallen.limit.max(accepted);
         } else if now >= fallen.rises {
             fallen.rise(quota, now);

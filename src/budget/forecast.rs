@@ -19,8 +19,8 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// When the pace allows the next calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct NextCalls {
-    /// Microseconds until the next call is due. Zero or negative if a call is due now: one interval
-    /// lower for each further call that is due.
+    /// Microseconds until the next call is due. Zero or negative if a call is due now. Each further
+    /// call that is due now lowers the value by one interval.
     pub(crate) next: i64,
     /// Microseconds between calls.
     pub(crate) interval: i64,

@@ -277,8 +277,8 @@ impl Budget {
             None => None,
             Some(credential) => match gates.pass_credential(credential, urgency).await {
                 Ok(slot) => Some(slot),
-                // Not while it holds the owner's slot: the owner's other calls would wait for this
-                // credential.
+                // The call waits for its credential without the owner's slot. Otherwise the owner's
+                // other calls would wait for this credential.
                 Err(_) => return Ok(None),
             },
         };

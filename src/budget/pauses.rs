@@ -11,8 +11,8 @@ use crate::domain::lane::Lane;
 
 /// The longest pause, whatever a CRM says: a wrong clock must not block an account for days.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// The first pause after a 429 that names no time. Each further one is twice as long, up to the
-/// longest.
+/// The first pause after a 429 that names no time. Each further one is twice as long, up to
+/// [`LONGEST_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// How often a ringing phone may probe whether a pause still holds.

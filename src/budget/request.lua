@@ -106,8 +106,9 @@ local call_time, look_again, place_lateness = tonumber(ARGV[29]), tonumber(ARGV[
 local part_length, day_length = tonumber(ARGV[32]), tonumber(ARGV[33])
 local part = math.floor((now + call_time) / part_length)
 
--- The calls of a day, and when the first are free. A call counts until a day after the part in which it arrives at the
--- latest. After a clock step no part is later than that of a call now.
+-- The calls of a day, and when the first are free. A call is counted in the part in which it may arrive at
+-- the latest, until a day after the end of that part. If the clock was set back, calls of later parts move to the part
+-- in which a call of now would be counted.
 local function calls_of_day()
   local calls, first = { d = tonumber(ARGV[34]), s = tonumber(ARGV[35]) }, { d = part, s = part }
   local counted = { d = 0, s = 0 }

@@ -41,9 +41,9 @@ pub(super) struct Gcra {
 }
 
 impl Gcra {
-    /// The paces for a request: of all lanes, of the share, and of all lanes for the background
-    /// lanes. A request without a pace may run ahead by a whole window, and does not use up the
-    /// pace.
+    /// The paces for a request: that of all lanes, that of the background lanes' share, and the
+    /// common pace of all lanes that the background lanes must keep as well. A request without a
+    /// pace may run ahead by a whole window, and does not use up the pace.
     pub(super) fn for_request(quota: &Quota, request: &SlotRequest) -> [Self; 3] {
         let paces = [
             quota.bucket(),

@@ -117,8 +117,8 @@ impl FreeTimes {
         if place < held {
             return self.known(place);
         }
-        // The held calls are not enough: the waiter takes a place that somebody ahead has taken
-        // before. Such a place is free one window after it was taken.
+        // Those ahead take the places of all held calls. So the waiter gets the place of one of
+        // them, which is free one window after it was taken.
         let windows = (place - held) / limit + 1;
         let first = place.checked_sub(windows * limit);
         let taken = first.map_or(0, |place| self.known(place));

@@ -89,9 +89,9 @@ impl KeyLocks {
     }
 }
 
-/// For each user of whom another replica has replaced many answers, the moment before which they
-/// were loaded. An answer that was loaded before it, and stored before this was known, is not
-/// returned.
+/// The users of whom another replica has replaced many answers, each with the moment before which
+/// the replaced answers were loaded. An answer that was loaded before it, and stored before this
+/// was known, is not returned.
 #[derive(Default)]
 struct ReplacedUsers {
     any: AtomicBool,

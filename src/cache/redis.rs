@@ -266,8 +266,8 @@ impl RedisTier {
         )
     }
 
-    /// Ends a load: stores its answer for `ttl`. `now` is Redis' time. An answer that is further
-    /// ahead of it than clocks can differ is replaced as if it were older.
+    /// Ends a load: stores its answer for `ttl`. `now` is the shared time. A stored answer that is
+    /// further ahead of `now` than clocks can differ is replaced as if it were older.
     ///
     /// # Errors
     /// [`LinkError`]. After [`LinkError::Timeout`] or [`LinkError::Broken`] the answer may be

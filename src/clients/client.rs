@@ -54,7 +54,8 @@ pub(crate) enum Forbidden {
          machine"
     )]
     SharedLogin,
-    /// A credential of the settings, or an invalidation, by a name that is not this machine's.
+    /// A credential of the settings, or an invalidation, is wanted by a request that addresses the
+    /// daemon by a name that is not this machine's.
     #[error(
         "the daemon is addressed by a name that is neither localhost, 127.0.0.1, [::1] nor in grpc.hostnames; without \
          grpc.tokens it then uses no credential of its own, and invalidates nothing"
@@ -163,7 +164,7 @@ impl Client {
     }
 }
 
-/// Returns whether the list contains `name`. No list contains everything.
+/// Returns whether the list contains `name`. Without a list every name is permitted.
 fn names(list: Option<&[String]>, name: &str) -> bool {
     list.is_none_or(|list| list.iter().any(|listed| listed == name))
 }

@@ -81,7 +81,10 @@ impl FairPlaces {
         place
     }
 
-    /// Takes a place, unless all are taken and no connection holds more than this one would have.
+    /// Takes a place. If all are taken, one is taken back: from the address with the most of them,
+    /// if that has more than this address would have, or else from another connection of this
+    /// address that has more than this one would have. `None` if there is neither, or if too many
+    /// places linger ([`LINGERING`]).
     pub(crate) fn try_enter(&self, from: &Origin) -> Option<FairPlace> {
         let mut state = self.state.lock();
         if state.held >= self.most + self.most / LINGERING {

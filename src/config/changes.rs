@@ -47,7 +47,7 @@ impl Effective {
     }
 
     /// What `new`, read after `latest`, changes in a daemon that was started with these settings.
-    /// That includes settings that needed a restart in `latest` and no longer do.
+    /// That includes settings that waited for a restart after `latest`, and no longer wait.
     #[must_use]
     pub(crate) fn applied(&self, latest: &Self, new: &Self) -> Vec<String> {
         let now = self.changes(new);
@@ -138,8 +138,9 @@ fn differences(path: &[String], before: &Table, after: &Table, found: &mut BTree
 }
 
 fn is_taken_up(path: &[String]) -> bool {
-    // Whether connections are encrypted is decided at start; the files are not. Waiting calls keep
-    // the scope with which they came.
+    // Whether connections are encrypted is decided at start, and only the certificate files can
+    // change. A quota's scope cannot change, because waiting calls keep the one with which they
+    // came.
     let is_fixed = path == ["grpc", "tls"] || is_within(path, "connectors.*.quota.scope");
     !is_fixed && TAKEN_UP.iter().any(|taken_up| is_within(path, taken_up))
 }

@@ -194,7 +194,7 @@ fn check_clients(grpc: &Grpc, section: &mut Section<'_>) {
     }
 }
 
-/// What the clients before one have.
+/// What the clients of the list have that were checked before.
 #[derive(Default)]
 struct Earlier<'c> {
     names: HashSet<&'c str>,

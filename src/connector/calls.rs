@@ -177,7 +177,7 @@ impl Calls<'_> {
                     part = part.name,
                     %error,
                     suppressed,
-                    "the CRM refuses a part of the contacts' details; answers leave that part out"
+                    "the CRM refuses a part of the contacts, or of their details; answers leave that part out"
                 );
             });
     }

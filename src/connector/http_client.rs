@@ -281,7 +281,8 @@ fn not_connected(error: &legacy::Error) -> TransportError {
     } else if is_io(io::ErrorKind::ConnectionRefused) {
         TransportError::Refused
     } else if is_caused_by::<rustls::Error>(error) || is_io(io::ErrorKind::UnexpectedEof) {
-        // While connecting, only the handshake reads. It may find the end of the connection.
+        // While connecting, only the handshake reads. So it is the handshake that has found the end
+        // of the connection.
         TransportError::Tls
     } else {
         TransportError::Connect

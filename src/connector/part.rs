@@ -1,10 +1,10 @@
-//! A part of a contact's details, which a CRM may refuse for good.
+//! What a CRM may refuse for good: a part of a contact's details, or an optional search.
 
 use super::refusals::RefusalKey;
 use crate::domain::LookupError;
 use crate::domain::error::BadReply;
 
-/// A part of the details, and the keys of its refusals.
+/// A part of the details or an optional search, and the keys of its refusals.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DetailsPart<'a> {
     pub(super) name: &'a str,

@@ -71,8 +71,9 @@ impl Platform {
         is_bound.then(|| self.shared_login.copied()).flatten()
     }
 
-    /// Returns whether requests need no credential of the caller. What they contain besides a key
-    /// from the settings can be guessed, such as a user's e-mail address.
+    /// Returns whether requests need no credential of the caller. Then everybody can make such a
+    /// request: besides a key from the settings, the CRM gets only what can be guessed, such as a
+    /// user's e-mail address.
     #[must_use]
     pub(crate) fn has_own_credential(&self) -> bool {
         !self.profile().reads_auth_header()

@@ -49,8 +49,8 @@ pub(crate) fn is_for_all(error: &LookupError) -> bool {
 /// large.
 pub(super) const TOO_MUCH: LookupError = LookupError::CrmBadReply(BadReply::TooLarge);
 
-/// Whether a request for fewer may be answered: the statuses of a request that is too large, or of
-/// one bad value among many.
+/// Whether a request for fewer numbers or contacts may be answered: the statuses of a request that
+/// is too large, or of one bad value among many.
 pub(super) fn is_about_size(error: &LookupError) -> bool {
     match error {
         LookupError::CrmBadReply(BadReply::Status(status)) => {

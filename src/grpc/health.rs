@@ -17,16 +17,18 @@ pub(crate) const HEALTH_STREAMS: usize = (WATCHES + CHECKS) * (LINGERING + 1) / 
 /// When a watch that found no place may try again.
 const WATCH_AGAIN: Duration = Duration::from_secs(10);
 
-/// All places are taken, and no connection has more of them than this one would have.
+/// All places are taken, and neither another address nor another connection of this address has to
+/// give one back ([`FairPlaces::try_enter`]).
 pub(super) const NO_PLACE: Overload = Overload::Front {
     message: "too many health calls: all places are in use (eight watches and four checks for each of \
-              grpc.max_connections), and no other connection has more of them than this one",
+              grpc.max_connections), and no other address or connection has more of them than this one",
     retry_after: WATCH_AGAIN,
 };
 
-/// Another connection with fewer places got this one's.
+/// A connection of an address with fewer places, or one of the same address with fewer, got this
+/// one's.
 pub(super) const GAVE_WAY: Overload = Overload::Front {
-    message: "this health call lost its place to a connection with fewer health calls",
+    message: "this health call lost its place to an address or a connection with fewer health calls",
     retry_after: WATCH_AGAIN,
 };
 

@@ -16,7 +16,8 @@ const DAY: u64 = 24 * 3600 * 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) connectors: Vec<ConnectorFigures>,
-    /// Five minutes each. The first begins at a full five minutes, before the first call.
+    /// Five minutes each. The first one contains the first call, and begins at a multiple of five
+    /// minutes.
     pub(crate) buckets: Vec<Bucket>,
     /// When the first bucket begins, in milliseconds since the Unix epoch.
     pub(crate) begins: u64,

@@ -88,7 +88,7 @@ impl Reads {
     }
 }
 
-/// Sends all reads of the queue, after tasks that are ready to run could join it.
+/// Sends all reads of the queue. Before that, tasks that are ready to run can add theirs.
 async fn send_all(link: Link, queue: Arc<ReadQueue>) {
     tokio::task::yield_now().await;
     let mut pending = mem::take(&mut *queue.pending.lock());

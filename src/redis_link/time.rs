@@ -62,8 +62,8 @@ impl DataToken {
     }
 }
 
-/// A smaller jump of Redis' clock is never noticed. This is less than the shortest window of a
-/// quota.
+/// A smaller jump of Redis' clock is never noticed. This is less than the window of any built-in
+/// CRM's quota, the shortest of which is a second.
 pub(super) const INEXACT: Duration = Duration::from_millis(250);
 
 /// What one poll of the log says of the time.

@@ -1,9 +1,10 @@
 //! From verified contacts to a stored answer: load their details, find out whose the answer is,
 //! store it.
 //!
-//! Waiting callers see the contacts as soon as they are verified. If the details take longer than
-//! `lookup.details_timeout`, the contacts are stored without them. The rest is loaded in the
-//! background and then replaces that answer. It is given up once the answer can be of no use.
+//! Waiting callers see the contacts as soon as they are verified. If the details take longer than a
+//! caller should wait (`Answering::patience`), the contacts are stored without the missing ones.
+//! These are loaded in the background, and the complete answer then replaces the first one. They
+//! are given up once the answer can be of no use.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

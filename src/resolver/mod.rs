@@ -81,7 +81,8 @@ pub(crate) struct ResolverConfig {
     /// labelled stale. If there is no result this long after the first call to the CRM, the CRM
     /// also counts as out of reach.
     pub(crate) soft_deadline: Duration,
-    /// How long a ringing phone waits for the details of contacts that are already found.
+    /// How long a ringing phone waits for the details of contacts that are already found, if the
+    /// search took less than half of this. After a longer search it waits for twice its time.
     pub(crate) details_timeout: Duration,
     /// Loads running at once, including those whose callers have left. More are refused.
     pub(crate) max_loads: usize,

@@ -16,7 +16,8 @@ use crate::domain::error::Unavailable;
 /// How long a batch in trouble waits for an answer, besides the time that the CRM asks for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The longest wait that a CRM may ask for: twice the longest window, except windows of days.
+/// The longest wait that a CRM may ask for: twice a window of a minute. Few CRMs count over longer
+/// windows, apart from days.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// How long a batch waits before it tries again: the first value, doubled each time, up to the
@@ -133,8 +134,8 @@ impl Trouble {
 }
 
 impl Spell {
-    /// Adds a failure of a look-up. It `tried` whether the trouble is over, or else had begun
-    /// before the trouble.
+    /// Adds the failure of a look-up. `tried` is true if it was this look-up's turn to try whether
+    /// the trouble is over. Otherwise it had begun before the trouble.
     fn with(before: Option<Self>, failure: &LookupError, tried: bool) -> Self {
         let now = clock::now();
         let asked = asked_wait(failure);

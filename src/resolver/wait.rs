@@ -137,8 +137,9 @@ impl Resolver {
     }
 
     /// How long this caller waits for details after the contacts were verified. A ringing phone
-    /// waits for `lookup.details_timeout`, and for at most half of its remaining time. Other
-    /// callers wait for nine tenths of it.
+    /// waits for `lookup.details_timeout`, or for twice as long as the search took if that is more,
+    /// and for at most half of the time that it had left at that moment. Other callers wait for
+    /// nine tenths of that time.
     fn details_patience(&self, names: &Loaded, question: &Question) -> Duration {
         let timing = names.timing;
         let left = match question.deadline {

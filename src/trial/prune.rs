@@ -32,7 +32,7 @@ fn part(
         Value::Array(items) if is_table(places) => table(items, places, replace),
         Value::Array(items) => {
             let mut below = step_down(places, is_item);
-            // A list of phone numbers stands at the place of one.
+            // At the place of a phone number there may be a list of them.
             below.extend(reached_here(places));
             let items = items.iter().map(|item| part(item, &below, replace));
             items.collect()

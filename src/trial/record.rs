@@ -158,7 +158,8 @@ impl Draft {
         })
     }
 
-    /// A header of a reply. A link is part of a request.
+    /// A header of a reply. The next request may go to a link, so its values are replaced as in
+    /// requests.
     fn header(&self, name: &str, value: &str) -> String {
         match name {
             "link" => self.scrub.request_text(value),

@@ -106,10 +106,10 @@ impl TieredCache {
             .map(|known| known.entry)
     }
 
-    /// Redis has this load's answer now, but perhaps memory does not: another replica may have
-    /// replaced many answers of this user. In that case a look-up that has read an older answer
-    /// from Redis must not keep it, because nobody else would report to this replica that the older
-    /// answer is replaced.
+    /// Redis has this load's answer now. Memory may have dropped it, because another replica has
+    /// reported that it replaced many answers of this user. In that case a look-up that has read an
+    /// older answer from Redis must not keep it in memory: nobody else would report to this replica
+    /// that the older answer is replaced.
     fn keep_older_away(&self, key: &ContactKey, ticket: &LoadTicket, begun: &RedisTicket) {
         let slot = key.slot();
         let kept = self.memory.get(&slot);

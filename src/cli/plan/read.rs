@@ -93,7 +93,8 @@ pub(super) fn read(path: &Path, terms: &LogTerms<'_>) -> Result<ReadLog, Failure
     rows.finish(&head).map_err(failed)
 }
 
-/// The text in UTF-8 or an encoding like it. The cells that are read are ASCII, or only compared.
+/// The bytes of the log, converted if it is in UTF-16. Every other encoding has the bytes of ASCII.
+/// That is enough: a cell is either read as ASCII, or only compared with others.
 fn as_bytes_of_utf8(mut input: Box<dyn BufRead>) -> io::Result<Box<dyn BufRead>> {
     let start = input.fill_buf()?;
     if start.starts_with(b"\xef\xbb\xbf") {

@@ -128,7 +128,8 @@ fn by_contact(parts: Vec<Choices>, contacts: usize) -> Vec<Choices> {
     of_contacts
 }
 
-/// What a refusal is about. It may be the value of the round, such as a deleted record.
+/// What a refusal is about: the contact, and in a round of a `for` also the value of that round.
+/// The value may be the id of a record that was deleted.
 fn refusal_name(contact: &Contact, round: Option<&str>) -> String {
     match round {
         Some(value) => format!("{} {value}", contact.id),
@@ -196,7 +197,7 @@ fn enrichment<'p>(
 #[derive(Default)]
 pub(super) struct Offered {
     pub(super) choices: Vec<Value>,
-    /// What they are known by. A reply may have tens of thousands.
+    /// The `const` of each choice, to find repeated ones fast: a reply may have tens of thousands.
     known: HashSet<String>,
 }
 

@@ -132,7 +132,7 @@ impl FileConnector {
             let scope = plan.request.in_round(&scope, round.as_ref());
             self.read(crm, plan, &scope, is_left_out).await
         });
-        // A failure here may be about the size of the group, so it is not yet that of the find.
+        // A failure here may only be about the size of the group, so the find has not failed yet.
         let lists: Result<Vec<_>, LookupError> = join_all(lists).await.into_iter().collect();
         Ok(joined(lists?))
     }
@@ -202,7 +202,7 @@ impl SearchRequest {
         if records.full_page && !any && self.is_exact {
             return Err(LookupError::CrmBadReply(BadReply::Filter));
         }
-        // Without a filter a full page shows nothing.
+        // If the CRM has ignored the filter, a full page does not show that nobody has a number.
         let is_filtered = any || self.depends == NumberUse::Nothing || !records.full_page;
         let result = if is_filtered && is_whole(&records) {
             GroupResult::Found

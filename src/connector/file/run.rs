@@ -232,7 +232,8 @@ fn taken_value(body: &Value, path: &Path) -> Result<Value, LookupError> {
     Ok(Some(values).filter(|values| !values.is_empty()).into())
 }
 
-/// Whether the list of a path is there; without a list, whether the value's place is.
+/// Whether a reply has the list of this path. For a path without a list: whether it has the object
+/// in which the value would be.
 fn is_place_there(body: &Value, path: &Path) -> bool {
     let (list, below) = path.split_at_each();
     if below.is_some() {

@@ -81,8 +81,9 @@ const BESIDE: [&str; 24] = [
     "appel",
 ];
 
-/// Phrases of which no single word means it. `o` and `p` are the reasons "out of area" and
-/// "private" of analogue caller ID (Telcordia GR-30-CORE).
+/// Phrases that mean a withheld number, although none of their words does, and abbreviations. `o`
+/// and `p` are the reasons "out of area" and "private" of analogue caller ID (Telcordia
+/// GR-30-CORE).
 const PHRASES: [&str; 20] = [
     "no number",
     "no caller id",

@@ -1,4 +1,5 @@
-//! Large replies are read aside, a few at a time: nobody's hold up the others'.
+//! Large replies are read on separate threads, a few at a time. Those of one user do not hold up
+//! those of others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

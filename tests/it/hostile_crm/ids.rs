@@ -1,4 +1,5 @@
-//! Ids: those that make a path climb, those that are none, and those that a double would make one.
+//! Ids: those that make a path climb, those that are none, and different ones that would be equal
+//! as doubles.
 
 use serde_json::{Value, json};
 

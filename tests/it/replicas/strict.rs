@@ -1,5 +1,5 @@
-//! Three replicas and a CRM that enforces its limit strictly: it never has to, whatever becomes of
-//! Redis.
+//! Three replicas and a CRM that enforces its limit strictly: it never has to refuse a call,
+//! whatever becomes of Redis.
 
 use std::time::Duration;
 

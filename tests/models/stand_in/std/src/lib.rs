@@ -1,4 +1,4 @@
-//! The standard library, with atomics whose every access is a choice of shuttle's.
+//! The standard library, with atomics of shuttle: before each access it may let another task run.
 //!
 //! A dependency called `std` takes the place of the real one, so the rooms need not import their
 //! atomics from elsewhere.
