@@ -115,7 +115,8 @@ async fn batches_of_users_whose_crm_rests_hold_up_no_other_batch() {
         asked() >= 2 * users.len()
     })
     .await;
-    let told = clock::timeout(Duration::from_secs(5), async {
+    // If it were held up, it would take ten minutes.
+    let told = clock::timeout(Duration::from_secs(30), async {
         let mut events = daemon
             .client
             .clone()
