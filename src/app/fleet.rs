@@ -219,7 +219,7 @@ impl SharedRedis {
         Ok(Self {
             reads: Reads::new(link.clone(), context.supervisor.tasks.clone()),
             log: InvalidationLog::new(link.clone()),
-            time: RedisTime::new(Arc::clone(context.clock)),
+            time: RedisTime::new(Arc::clone(context.clock)).over(link.connections()),
             link,
         })
     }

@@ -11,7 +11,6 @@ use super::budgets::Budgets;
 use crate::admission::Admissions;
 use crate::budget::Replicas;
 use crate::cache::{self, PollResult, ReplicaEvent, TieredCache};
-use crate::clock;
 use crate::redis_link::RedisTime;
 
 /// How often the log of invalidations is read, so that what one replica forgets is forgotten by all
@@ -35,12 +34,11 @@ impl LogFollower {
     pub(super) async fn run(mut self) {
         let (mut ever_read, mut failed, mut wait) = (false, false, FIRST);
         loop {
-            clock::sleep(wait).await;
+            self.log.pause(wait).await;
             let Ok(polled) = self.log.poll().await else {
                 // A single failure may just be a slow reply.
                 wait = if ever_read && failed { LISTEN } else { FIRST };
                 failed = true;
-                self.time.unreachable();
                 self.no_replicas_known();
                 continue;
             };

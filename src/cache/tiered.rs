@@ -350,13 +350,6 @@ impl TieredCache {
         judge(entry, age, &self.memory.ages().get())
     }
 
-    /// The longest time for which an answer may be served.
-    #[must_use]
-    pub(crate) fn hard_end(&self) -> Duration {
-        let ages = self.memory.ages().get();
-        ages.found.stale.max(ages.absent.stale)
-    }
-
     /// A stored answer that was found a while ago, if it may still be served.
     #[must_use]
     pub(crate) fn still(&self, stored: Stored) -> Option<Stored> {

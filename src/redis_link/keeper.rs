@@ -8,6 +8,7 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisError, RedisResult};
@@ -43,6 +44,8 @@ pub struct Keeper {
     health: Arc<Health>,
     names: KeyNames,
     shown_url: String,
+    /// How many connections were made.
+    made: Arc<AtomicU64>,
     /// How long callers wait for an answer.
     patience: Duration,
     /// Connections in a row that did not settle.
@@ -88,6 +91,7 @@ impl Keeper {
         status: Arc<watch::Sender<ConnectionStatus>>,
         health: Arc<Health>,
         names: KeyNames,
+        made: Arc<AtomicU64>,
         config: &LinkConfig,
     ) -> Self {
         Self {
@@ -96,6 +100,7 @@ impl Keeper {
             health,
             names,
             shown_url: config.url.to_string(),
+            made,
             patience: config.timeout,
             unsettled: 0,
             logged: None,
@@ -115,7 +120,9 @@ impl Keeper {
                 Some(made) => made,
                 None => self.connect().await,
             };
-            let live = Arc::new(LiveConnection::new(connection));
+            // Before anybody can use it: from now on it counts that nobody has polled on it.
+            let number = self.made.fetch_add(1, Ordering::AcqRel) + 1;
+            let live = Arc::new(LiveConnection::new(connection, number));
             let sound = is_sound(shortfall.as_ref());
             self.begin(&live, shortfall);
             match self.watch(&live, sound).await {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use redis::{
@@ -29,6 +30,7 @@ pub struct Link {
     names: KeyNames,
     sharded: bool,
     health: Arc<Health>,
+    made: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Link {
@@ -71,12 +73,14 @@ impl Link {
             names: KeyNames::new(config.key_prefix.clone(), &derive_secret(config)),
             sharded: connector.shards(),
             health: Arc::new(Health::new(signals.into())),
+            made: Arc::default(),
         };
         let keeper = Keeper::new(
             connector,
             Arc::clone(&link.status),
             Arc::clone(&link.health),
             link.names.clone(),
+            Arc::clone(&link.made),
             config,
         );
         Ok((link, keeper))
@@ -87,8 +91,8 @@ impl Link {
     /// # Errors
     /// [`LinkError`], within the timeout.
     pub async fn query<T: FromRedisValue>(&self, cmd: Cmd) -> Result<T, LinkError> {
-        self.run(async |mut connection| cmd.query_async(&mut connection).await)
-            .await
+        let answer = self.run(async |mut connection| cmd.query_async(&mut connection).await);
+        answer.await.map(|(answer, _)| answer)
     }
 
     /// Runs several commands in one round trip. On a cluster all their keys must share a hash slot.
@@ -96,8 +100,8 @@ impl Link {
     /// # Errors
     /// [`LinkError`], within the timeout; [`LinkError::Failed`] if any command was refused.
     pub(crate) async fn pipeline<T: FromRedisValue>(&self, pipe: Pipeline) -> Result<T, LinkError> {
-        self.run(async |mut connection| pipe.query_async(&mut connection).await)
-            .await
+        let answer = self.run(async |mut connection| pipe.query_async(&mut connection).await);
+        answer.await.map(|(answer, _)| answer)
     }
 
     /// Runs a script, by its hash if the server knows it. On a cluster all keys must share a hash
@@ -112,8 +116,33 @@ impl Link {
         args: &[&[u8]],
     ) -> Result<T, LinkError> {
         let call = invocation(script, keys, args);
+        let reply = self.run(async |mut connection| call.invoke_async(&mut connection).await);
+        reply.await.map(|(reply, _)| reply)
+    }
+
+    /// As [`Link::script`]. Also returns the number of the connection that it ran on.
+    pub(crate) async fn script_on<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[String],
+        args: &[&[u8]],
+    ) -> Result<(T, u64), LinkError> {
+        let call = invocation(script, keys, args);
         self.run(async |mut connection| call.invoke_async(&mut connection).await)
             .await
+    }
+
+    /// How many connections were made; the number of the latest one.
+    #[must_use]
+    pub fn connections(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.made)
+    }
+
+    /// Waits until there is a connection that was made after this count.
+    pub(crate) async fn connected_after(&self, count: u64) {
+        let is_later = |status: &ConnectionStatus| matches!(status, ConnectionStatus::Up(live) if live.number > count);
+        // The sender is this link's own.
+        let _ = self.status.subscribe().wait_for(is_later).await;
     }
 
     /// Returns whether there is a connection that works, as far as known.
@@ -196,10 +225,11 @@ impl Link {
         &self.names
     }
 
+    /// Returns the answer and the number of the connection.
     async fn run<T>(
         &self,
         ask: impl AsyncFnOnce(RedisConnection) -> RedisResult<T>,
-    ) -> Result<T, LinkError> {
+    ) -> Result<(T, u64), LinkError> {
         let watch = Stopwatch::start();
         let live = match self.up() {
             Some(live) => live,
@@ -214,7 +244,7 @@ impl Link {
         match clock::timeout(left, ask(live.connection.clone())).await {
             Some(Ok(answer)) => {
                 live.doubt.answered();
-                Ok(answer)
+                Ok((answer, live.number))
             }
             Some(Err(error)) => Err(self.judge(&live, &error)),
             None => {

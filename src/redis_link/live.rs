@@ -29,6 +29,8 @@ impl ConnectionStatus {
 /// A connection, and what is known of it.
 pub(super) struct LiveConnection {
     pub(super) connection: RedisConnection,
+    /// Which connection of this process it is, counted from 1.
+    pub(super) number: u64,
     pub(super) doubt: Doubt,
     /// The code of a refusal that affects more than one key.
     refusing: Mutex<Option<&'static str>>,
@@ -37,9 +39,10 @@ pub(super) struct LiveConnection {
 }
 
 impl LiveConnection {
-    pub(super) fn new(connection: RedisConnection) -> Self {
+    pub(super) fn new(connection: RedisConnection, number: u64) -> Self {
         Self {
             connection,
+            number,
             doubt: Doubt::default(),
             refusing: Mutex::default(),
             changed: Notify::new(),

@@ -10,6 +10,7 @@
 //! difference.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,6 +23,8 @@ use crate::domain::{SharedTime, Timestamp};
 pub struct RedisTime {
     clock: Arc<dyn Clock>,
     latest: Arc<Mutex<Option<TimeReading>>>,
+    /// How many connections to Redis were made.
+    connections: Arc<AtomicU64>,
 }
 
 /// A reading of the shared time, and when it was read.
@@ -38,6 +41,7 @@ struct TimeReading {
     step: i64,
     data: Option<DataToken>,
     loss: Option<DataToken>,
+    connection: u64,
 }
 
 /// The data token: names the data in Redis. It is replaced if Redis may have come back with older
@@ -78,6 +82,8 @@ pub struct TimePoll {
     /// The data token after the last loss of data. A correction of the time does not change it,
     /// only `data`.
     pub(crate) loss: Option<DataToken>,
+    /// The number of the connection. On a later one another server may answer.
+    pub(crate) connection: u64,
     /// How long the round trip took. Redis may have read its clock at any moment of it.
     pub(crate) took: Duration,
 }
@@ -105,6 +111,16 @@ impl RedisTime {
         Self {
             clock,
             latest: Arc::default(),
+            connections: Arc::default(),
+        }
+    }
+
+    /// The same, for a link that counts its connections here.
+    #[must_use]
+    pub fn over(self, connections: Arc<AtomicU64>) -> Self {
+        Self {
+            connections,
+            ..self
         }
     }
 
@@ -123,15 +139,8 @@ impl RedisTime {
             step: poll.step,
             data: poll.data,
             loss: poll.loss,
+            connection: poll.connection,
         });
-    }
-
-    /// A poll has failed: if Redis answers again, it may have older data. Nothing in it may be used
-    /// until the next poll has shown which data it has.
-    pub(crate) fn unreachable(&self) {
-        if let Some(latest) = &mut *self.latest.lock() {
-            latest.data = None;
-        }
     }
 
     /// Converts `told`, the time of day that Redis has just returned, to the shared time. If that
@@ -158,12 +167,14 @@ impl RedisTime {
         known.is_some_and(|known| Some(known) != poll.loss)
     }
 
-    /// The data token. `None` if nothing in Redis may be used: before the first reading, after a
-    /// poll that failed, and if Redis refuses to write a new token. A
-    /// loss of data and a correction of the time need one.
+    /// The data token. `None` if nothing in Redis may be used: before the first reading, before the
+    /// first one on a new connection, and if Redis refuses to write a new token. A loss of data and
+    /// a correction of the time need one.
     #[must_use]
     pub fn data(&self) -> Option<DataToken> {
-        (*self.latest.lock())?.data
+        let latest = (*self.latest.lock())?;
+        let connection = self.connections.load(Ordering::Acquire);
+        latest.data.filter(|_| latest.connection == connection)
     }
 
     /// What a script needs to read Redis' clock. `patience` is how long its caller waits for it.

@@ -69,17 +69,16 @@ impl<'a> Answering<'a> {
                 self.store_early(&mut details).await;
             }
         }
-        let is_complete = self.complete_while_of_use(&mut details).await;
-        self.count_calls();
-        if !is_complete {
-            return self.loaded(self.entry(&details.found(), None));
+        self.complete_while_of_use(&mut details).await;
+        if let AnswerOwner::Known(identity) = self.owner {
+            self.count_calls();
+            let entry = self.store(identity, &details.found()).await;
+            return self.loaded(entry);
         }
-        let identity = match self.owner {
-            AnswerOwner::Known(identity) => identity,
-            AnswerOwner::BeingAsked(_) => self.asker().identity_unsaid(),
-        };
-        let entry = self.store(identity, &details.found()).await;
-        self.loaded(entry)
+        // It is not known yet who may see the answer.
+        let loaded = self.loaded(self.entry(&details.found(), None));
+        self.give_up();
+        loaded
     }
 
     /// Stores the answer without the missing details, which are loaded in the background.
@@ -146,27 +145,33 @@ impl<'a> Answering<'a> {
     }
 
     /// Waits for the rest as long as the answer is of use. If the CRM is asked for more than its
-    /// quota allows, details may wait without an end: their calls would be wasted. Returns whether
-    /// all is there.
-    async fn complete_while_of_use(&mut self, details: &mut Details) -> bool {
+    /// quota allows, details may wait without an end: their calls would be wasted, and callers who
+    /// join the load would get what is too old.
+    async fn complete_while_of_use(&mut self, details: &mut Details) {
         while clock::timeout(CHECK, self.complete(details))
             .await
             .is_none()
         {
-            if !self.is_of_use() {
-                return false;
+            if !self.is_of_use(details) {
+                return;
             }
         }
-        true
     }
 
-    /// Returns whether the answer may still be stored, or somebody may still get it.
-    fn is_of_use(&self) -> bool {
+    /// Returns whether a caller who comes now would get what is there, and the complete answer may
+    /// still be stored or is waited for. In a batch other numbers may share the calls.
+    fn is_of_use(&self, details: &Details) -> bool {
         let (load, deps) = (self.load, &self.load.resolver.deps);
+        let is_awaited = load.early.is_awaited();
+        let has_time = load.urgency.deadline().is_some_and(|at| at > clock::now());
         let age = deps.clock.now().since(self.ticket.asked());
-        let end = deps.cache.hard_end().max(load.resolver.config.timeout);
-        let is_current = || deps.cache.is_current(&self.ticket, &load.request.key);
-        age < end && (load.early.is_awaited() || is_current())
+        let entry = self.entry(&details.found(), None);
+        let is_served = load.resolver.freshness(&entry, age) != Freshness::Expired;
+        let is_current = || {
+            load.urgency.lane() == Lane::Prefetch
+                || deps.cache.is_current(&self.ticket, &load.request.key)
+        };
+        (is_awaited && has_time) || (is_served && (is_awaited || is_current()))
     }
 
     /// Waits for all details and for the identity. May be dropped midway and called again.

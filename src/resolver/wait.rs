@@ -7,7 +7,7 @@ use super::question::{Answer, Question, Trigger};
 use super::watch::LookupProgress;
 use super::{Resolver, TOO_LONG};
 use crate::clock;
-use crate::domain::{Freshness, LookupError, Timestamp};
+use crate::domain::{Entry, Freshness, LookupError, Timestamp};
 use crate::flight::Seat;
 use crate::metrics::PlatformLabels;
 
@@ -55,12 +55,7 @@ impl Resolver {
     /// even so, labelled stale: otherwise nobody could share a load if the ages let no answer be
     /// stored.
     pub(super) fn answer(&self, loaded: Loaded, arrival: Arrival) -> Option<Answer> {
-        let age = arrival.at.since(loaded.asked);
-        let freshness = match self.deps.cache.judge(&loaded.entry, age) {
-            _ if age.is_zero() => Freshness::Fresh,
-            Freshness::Expired if age <= self.config.timeout => Freshness::Stale,
-            freshness => freshness,
-        };
+        let freshness = self.freshness(&loaded.entry, arrival.at.since(loaded.asked));
         (freshness != Freshness::Expired).then_some(Answer {
             age: self.deps.clock.now().since(loaded.asked),
             entry: loaded.entry,
@@ -69,6 +64,15 @@ impl Resolver {
             shared: arrival.joins,
             crm_requests: loaded.crm_requests,
         })
+    }
+
+    /// How fresh the result of a load is for a caller who came when it had this age.
+    pub(super) fn freshness(&self, entry: &Entry, age: Duration) -> Freshness {
+        match self.deps.cache.judge(entry, age) {
+            _ if age.is_zero() => Freshness::Fresh,
+            Freshness::Expired if age <= self.config.timeout => Freshness::Stale,
+            freshness => freshness,
+        }
     }
 
     /// The answer that is still being loaded after a watched question got its first one. `None` if

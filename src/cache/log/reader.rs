@@ -5,6 +5,7 @@
 //! corrects the shared time if Redis' clock was set.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::Script;
@@ -62,12 +63,15 @@ seen = type(seen) == 'string' and tonumber(seen)
 local is_older, is_known = seen and seen < polled, seen and polled > 0 and seen >= polled
 local is_other = server ~= '' and server ~= known
 try('HSETNX', KEYS[1], 'since', time)
+-- Another replica has noticed the loss after this replica's last poll: what counts now is younger.
+if polled <= tonumber(redis.call('HGET', KEYS[1], 'since') or 0) then is_older = false end
 local is_lost = not data or #data ~= 8 or not loss or is_older or (is_other and not is_known)
 if is_lost or is_set then
     data = string.sub(ARGV[1], 1, 8)
     if is_lost then loss = data end
     try('HSET', KEYS[1], 'since', time, 'data', data, 'loss', loss, 'server', server)
-    if refused ~= '' then data, loss = '', '' end
+    if refused ~= '' then data = '' end
+    if refused ~= '' and is_lost then loss = '' end
 elseif is_other then
     try('HSET', KEYS[1], 'server', server)
 end
@@ -130,6 +134,16 @@ pub struct LogReader {
     /// Whether Redis' clock was set and Redis has refused the correction. The jump has been logged
     /// then.
     has_jumped: bool,
+    /// How many connections were made before the last poll.
+    tried_on: u64,
+}
+
+/// A reply, and how it came.
+struct TimedReply {
+    reply: LogReply,
+    trip: RoundTrip,
+    /// The number of the connection.
+    connection: u64,
 }
 
 /// Another correction of Redis' time of day, in milliseconds, instead of the one that held.
@@ -159,7 +173,14 @@ impl LogReader {
             polled: 0,
             latest: None,
             has_jumped: false,
+            tried_on: 0,
         }
+    }
+
+    /// Waits before the next poll: for so long, or until there is another connection, on which
+    /// nothing may be used before it was polled.
+    pub(crate) async fn pause(&self, longest: Duration) {
+        let _ = clock::timeout(longest, self.link.connected_after(self.tried_on)).await;
     }
 
     /// Returns the events since the last poll, without waiting for new ones. It returns one batch,
@@ -168,8 +189,13 @@ impl LogReader {
     /// # Errors
     /// [`LinkError`]. Nothing is lost: the next successful poll continues from here.
     pub async fn poll(&mut self) -> Result<PollResult, LinkError> {
-        let reply = self.steady_reply().await;
-        let (reply, took) = reply.inspect_err(|error| self.note(error))?;
+        self.tried_on = self.link.connections().load(Ordering::Acquire);
+        let polled = self.steady_reply().await;
+        let TimedReply {
+            reply,
+            trip,
+            connection,
+        } = polled.inspect_err(|error| self.note(error))?;
         let replicas = self.count(&reply);
         let mut events = Vec::new();
         self.cursor = Some(if let Some(cursor) = self.cursor.take() {
@@ -190,7 +216,8 @@ impl LogReader {
                 step: reply.8,
                 data: DataToken::read(&reply.9),
                 loss: DataToken::read(&reply.10),
-                took,
+                connection,
+                took: trip.took(),
             },
             kept_for: Duration::from_millis(reply.6),
         })
@@ -236,12 +263,12 @@ impl LogReader {
 
     /// A reply in which the shared time runs as it did before. If Redis' clock was set, this
     /// replica proposes another correction, or takes over that of the replica that was first.
-    /// Also returns how long the request took.
-    async fn steady_reply(&mut self) -> Result<(LogReply, Duration), LinkError> {
-        let (reply, trip) = self.timed_request(None).await?;
+    async fn steady_reply(&mut self) -> Result<TimedReply, LinkError> {
+        let first = self.timed_request(None).await?;
+        let trip = first.trip;
         let jump = self.latest.map_or(0, |latest| trip.jump_since(&latest));
-        let (reply, trip) = if jump == 0 {
-            (reply, trip)
+        let polled = if jump == 0 {
+            first
         } else {
             if !self.has_jumped {
                 tracing::warn!(
@@ -250,25 +277,22 @@ impl LogReader {
                 );
             }
             let step = NewStep {
-                before: reply.8,
-                after: reply.8 - jump,
+                before: first.reply.8,
+                after: first.reply.8 - jump,
             };
             self.timed_request(Some(step)).await?
         };
         // If Redis has not written the correction, the next poll has to see the jump again.
-        self.has_jumped = jump != 0 && !reply.5.is_empty();
+        self.has_jumped = jump != 0 && !polled.reply.5.is_empty();
         if !self.has_jumped {
-            self.latest = Some(trip);
+            self.latest = Some(polled.trip);
         }
-        Ok((reply, trip.took()))
+        Ok(polled)
     }
 
-    async fn timed_request(
-        &mut self,
-        step: Option<NewStep>,
-    ) -> Result<(LogReply, RoundTrip), LinkError> {
+    async fn timed_request(&mut self, step: Option<NewStep>) -> Result<TimedReply, LinkError> {
         let sent = clock::now();
-        let reply = self.request(step).await?;
+        let (reply, connection) = self.request(step).await?;
         if reply.5.is_empty() {
             self.polled = reply.4;
         }
@@ -278,10 +302,15 @@ impl LogReader {
             sent,
             received: clock::now(),
         };
-        Ok((reply, trip))
+        Ok(TimedReply {
+            reply,
+            trip,
+            connection,
+        })
     }
 
-    async fn request(&self, step: Option<NewStep>) -> Result<LogReply, LinkError> {
+    /// The reply, and the number of the connection.
+    async fn request(&self, step: Option<NewStep>) -> Result<(LogReply, u64), LinkError> {
         let identity = token();
         let from = self
             .cursor
@@ -305,6 +334,7 @@ impl LogReader {
             steps[1].as_bytes(),
             kept,
         ];
-        self.link.script(&self.poll, &keys(&self.link), &args).await
+        let keys = keys(&self.link);
+        self.link.script_on(&self.poll, &keys, &args).await
     }
 }

@@ -186,18 +186,19 @@ impl Soak {
     /// When the last invalidation was requested, of those that the replica must have known of when
     /// the look-up was made.
     fn valid_since(&self, asked: &Asked, source: Source) -> Option<Instant> {
-        // What a replica has read since Redis lost data may be in its memory until it notices. While
-        // it does not reach Redis, that takes longer, but it reads nothing more.
-        let is_unnoticed = match source {
-            Source::Memory => self.troubles.loss_is_unnoticed(asked.replica, asked.began),
-            _ => self.troubles.data_was_lost(asked.began, asked.began),
-        };
-        if is_unnoticed {
+        if self.troubles.data_was_lost(asked.began, asked.began) {
             return None;
         }
+        // What a replica has read since Redis lost data may be in its memory until it notices. While
+        // it does not reach Redis, that takes longer, but it reads nothing more.
+        let loss = self.troubles.unnoticed_loss(asked.replica, asked.began);
+        let loss = loss.filter(|_| source == Source::Memory);
         let all = self.truth.invalidations(asked.user, asked.number);
         let known = all.into_iter().filter(|forgotten| {
-            let due = if forgotten.replica == asked.replica {
+            let is_own = forgotten.replica == asked.replica;
+            let due = if loss.is_some_and(|loss| !is_own || forgotten.asked <= loss) {
+                None
+            } else if is_own {
                 Some(forgotten.confirmed)
             } else {
                 let late = self.lateness.longest(forgotten.confirmed, asked.began);

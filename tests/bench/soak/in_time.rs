@@ -17,6 +17,8 @@ pub(crate) const NO_REASON: &str = "no answer";
 pub(crate) const CUT_OFF: &str = "Cancelled";
 /// A shorter deadline may be over before the daemon itself sees the call.
 const SEEN_IN_TIME: Duration = Duration::from_secs(1);
+/// The time before a deadline in which delays count.
+const AROUND: Duration = Duration::from_millis(100);
 /// How much earlier than the library the daemon ends a call.
 const EARLIER: Duration = Duration::from_millis(20);
 
@@ -52,7 +54,8 @@ impl Soak {
         received: Instant,
         deadline: Duration,
     ) {
-        let own = self.lateness.longest(began, received);
+        let end = began + deadline.saturating_sub(AROUND);
+        let own = self.lateness.longest(end, received);
         if deadline < SEEN_IN_TIME || self.troubles.replica_was_down(replica, began, received) {
             return;
         }

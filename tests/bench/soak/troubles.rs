@@ -76,14 +76,15 @@ impl Troubles {
             .any(|trouble| trouble.whose == Whose::RedisData && trouble.touches(from, to, BACK))
     }
 
-    /// Whether `replica` may not have noticed a loss of data yet, because it has hardly reached Redis
-    /// since.
-    pub(crate) fn loss_is_unnoticed(&self, replica: usize, now: Instant) -> bool {
+    /// When Redis last lost data, if `replica` may not have noticed it yet, because it has hardly
+    /// reached Redis since.
+    pub(crate) fn unnoticed_loss(&self, replica: usize, now: Instant) -> Option<Instant> {
         let is_loss = |trouble: &Trouble| trouble.whose == Whose::RedisData && trouble.begin <= now;
         let all = self.0.lock().clone();
-        let noticed = |loss: Trouble| self.known_by(replica, loss.begin, loss.end?);
-        let mut losses = all.into_iter().filter(is_loss);
-        losses.any(|loss| noticed(loss).is_none_or(|noticed| noticed > now))
+        let noticed = |loss: &Trouble| self.known_by(replica, loss.begin, loss.end?);
+        let losses = all.into_iter().filter(is_loss);
+        let unnoticed = losses.filter(|loss| noticed(loss).is_none_or(|noticed| noticed > now));
+        unnoticed.map(|loss| loss.end.unwrap_or(now)).max()
     }
 
     /// Whether Redis was down, for one replica or all of them.

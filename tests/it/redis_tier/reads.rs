@@ -150,7 +150,7 @@ async fn replica(server: &RedisServer) -> TieredCache {
     let memory = MemoryCache::new(MemoryConfig { bytes: 1 << 20 }, ages, Arc::clone(&clock));
     let names = link.names().clone();
     let log = InvalidationLog::new(link.clone());
-    let time = RedisTime::new(Arc::clone(&clock));
+    let time = RedisTime::new(Arc::clone(&clock)).over(link.connections());
     time.apply(log.reader().poll().await.unwrap().time);
     let shared = SharedTier {
         redis: tier_on(link),

@@ -170,7 +170,7 @@ impl World {
         });
         let (log, time) = (
             InvalidationLog::new(link.clone()),
-            RedisTime::new(Arc::clone(&clock)),
+            RedisTime::new(Arc::clone(&clock)).over(link.connections()),
         );
         let reader = log.reader();
         let names = link.names().clone();

@@ -5,6 +5,8 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use redis::{Cmd, Connection, FromRedisValue, Pipeline, RedisResult, Script};
@@ -157,6 +159,24 @@ impl Link {
             call.arg(*arg);
         }
         Self::call(|connection| call.invoke(connection)).await
+    }
+
+    pub(crate) async fn script_on<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[String],
+        args: &[&[u8]],
+    ) -> Result<(T, u64), LinkError> {
+        Ok((self.script(script, keys, args).await?, 0))
+    }
+
+    /// There is one connection, which is never replaced.
+    pub fn connections(&self) -> Arc<AtomicU64> {
+        Arc::default()
+    }
+
+    pub(crate) async fn connected_after(&self, _: u64) {
+        std::future::pending().await
     }
 
     /// The request is under way, Redis runs it, and the reply is under way.
