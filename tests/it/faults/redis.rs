@@ -14,9 +14,8 @@ use crate::support::fleet::{ada, named, number, redis_is, replica, source};
 use crate::support::redis::{RedisServer, free_port};
 use crate::support::{FakeCrm, eventually};
 
-/// A quota that is in nobody's way. Its window is short: if Redis does not answer in time, a look-up
-/// waits for up to two of them, one for each count.
-const FREE: &str = "[connectors.example.quota]\nrate = 2500\nper = \"250ms\"\nburst = 2500\n";
+/// A quota that is in nobody's way.
+const FREE: &str = "[connectors.example.quota]\nrate = 10000\nper = \"1s\"\nburst = 10000\n";
 
 /// Asks for each of these numbers twice, the second time from memory.
 async fn all_are_answered(daemon: &TestDaemon, numbers: Range<usize>) {
