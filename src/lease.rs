@@ -140,9 +140,9 @@ impl Leases {
         }
     }
 
-    /// Requests the lease of a question under a credential, within the link's timeout, for the
-    /// latest load of this replica. A call pop takes the lease from background work. That costs one
-    /// more load.
+    /// Requests the lease of a question under a credential, within the link's timeout. If this
+    /// replica holds it for an earlier load, the lease goes to this one. A call pop takes the lease
+    /// from background work. That costs one more load.
     pub async fn acquire(&self, question: &QuestionKey, auth: AuthTag, lane: Lane) -> Acquired {
         // Counts as held from now on: if the caller leaves before Redis answers, Redis may still
         // have granted the lease.

@@ -213,8 +213,8 @@ impl Urgency {
     }
 }
 
-/// Returns whether the answer is demanded by a caller, or by background work whose answer a caller
-/// will use next. Batches wait in their lane as long as needed; callers do not.
+/// Returns whether somebody other than a batch demands the answer: a caller, or background work
+/// whose answer a caller will use next. In the prefetch lane only callers have a deadline.
 fn is_a_callers(lane: Lane, deadline: Option<Instant>) -> bool {
     lane != Lane::Prefetch || deadline.is_some()
 }

@@ -105,7 +105,8 @@ pub(crate) struct RequestPlaces {
 
 impl ClientLimits {
     /// Room for `max_in_flight` incomplete requests, twice as many calls, and `max_jobs` prefetch
-    /// jobs of these clients, or of `local` ones if no clients are listed.
+    /// jobs. If no clients are listed, `local` says which ones may use the daemon's own
+    /// credentials.
     #[must_use]
     pub(crate) fn new(
         clients: Clients,

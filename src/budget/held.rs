@@ -43,8 +43,8 @@ impl TotalsHeld {
         })
     }
 
-    /// Those who wait are counted with half the mean time of a call, so that nobody is refused who
-    /// would have had a place in time.
+    /// When the wire has a place. Each waiter ahead is assumed to keep its place for only half the
+    /// mean time of a call, so that nobody is refused who would have had a place in time.
     fn place(&self, limit: u32, is_background: bool) -> WindowRoom {
         let mut held = Held {
             calls: self.wire[usize::from(is_background)],

@@ -226,8 +226,8 @@ impl LocalLimiter {
         self.scopes.lock().entry(scope).or_default().reserved_until = Some(until);
     }
 
-    /// What Redis must know of a scope. If it does not, it has lost its count. A call that is free
-    /// in a moment is not expected.
+    /// What Redis must know of a scope. If Redis does not know it, Redis has lost its count. A call
+    /// that the window will let go in a moment need not be there any more.
     pub(super) fn expected_in_redis(&self, scope: ScopeTag, per: Duration) -> ExpectedInRedis {
         let (scopes, now) = (self.scopes.lock(), self.now());
         let Some(held) = scopes.get(&scope) else {

@@ -120,7 +120,8 @@ fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra;
     let unknown_for = if request.is_paced {
         terms.unknown_for
     } else {
-        // Another scope counts the same call, and has already waited if Redis lost both.
+        // The call's other scope counts it too. If Redis lost both counts, the call has waited
+        // there.
         Duration::ZERO
     };
     [

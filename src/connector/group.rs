@@ -130,7 +130,7 @@ impl Groups {
                 }
             }
         };
-        // A group's list may have been cut, or one contact refused among many.
+        // Too much at once: the list was cut, or the CRM refused one contact among many.
         let is_enough = |details: &Vec<Enrichment>| !details.iter().any(|part| part.was_too_much);
         match result.filter(is_enough) {
             Some(details) => details,
@@ -176,8 +176,7 @@ impl<I, R> Default for OpenGroups<I, R> {
 }
 
 impl<I, R> OpenGroups<I, R> {
-    /// Joins the open group, or opens one. A search that joins takes `weight` of the group's
-    /// `size`.
+    /// Joins the open group, or opens one. Either takes `weight` of the group's `size`.
     fn join(
         &self,
         tag: GroupTag,
@@ -248,7 +247,7 @@ impl<I, R> Leading<'_, I, R> {
 
 impl<I, R> Drop for Leading<'_, I, R> {
     fn drop(&mut self) {
-        // Members whose leader is gone search alone.
+        // Members whose leader is gone ask alone.
         if self.is_open {
             drop(self.groups.take(self.tag));
         }

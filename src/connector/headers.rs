@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, LINK, RETRY_AFTER};
 use crate::budget::RateHint;
 use crate::domain::Timestamp;
 
-/// The longest wait that is accepted. If a CRM asks for more, it is called again after a day.
+/// The longest wait that is accepted. A longer one counts as this.
 pub(super) const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// Prefixes of the quota headers: of most CRMs, of the IETF's draft and Zendesk, Zendesk's older
@@ -35,10 +35,10 @@ fn wait_until(date: &str, now: Timestamp) -> Option<Duration> {
     Some(at.saturating_sub(Duration::from_millis(now.0)).min(LONGEST))
 }
 
-/// Reads a number that denotes a moment: seconds from now (Pipedrive), a Unix time in seconds
-/// (Clio), or a Unix time in milliseconds (HubSpot, Keap), microseconds or nanoseconds. The size of
-/// the number shows which it is, because no CRM asks for more than a day or for a time before 2001.
-/// A past time is zero.
+/// Reads a number that denotes a moment: seconds from now (Pipedrive), milliseconds from now, a
+/// Unix time in seconds (Clio), or a Unix time in milliseconds (HubSpot, Keap), microseconds or
+/// nanoseconds. The size of the number shows which it is, because no CRM asks for more than a day
+/// or for a time before 2001. A past time is zero.
 #[must_use]
 pub(crate) fn wait(value: &str, now: Timestamp) -> Option<Duration> {
     const MILLIS: f64 = 1e3;
@@ -106,8 +106,8 @@ fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-/// The value of a header of any family, or of a parameter of the single header in the IETF's draft.
-/// The parameter has the draft's older name (Close) or is one letter.
+/// The value of a header of any family, or else of a parameter of `RateLimit`, the single header in
+/// the IETF's draft. The parameter is called as in an older draft (Close), or by one letter.
 fn usual_text<'a>(headers: &'a HeaderMap, [name, letter]: [&str; 2]) -> Option<&'a str> {
     let of_family = |family: &&str| text_of(headers, &format!("{family}{name}"));
     let own_header = FAMILIES.iter().find_map(of_family);

@@ -57,7 +57,8 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
-/// The number of unanswered keepalives with the same effect, if the system lacks that timeout.
+/// If the system has no time limit for unacknowledged data, this many unanswered keepalives close a
+/// connection.
 const KEEPALIVES: u32 = 2;
 
 /// Idle connections that a client keeps to each host: as many as there were concurrent calls.

@@ -140,7 +140,8 @@ impl<K: Key> OneEach<K> {
             line.count += 1;
             Arc::clone(&line.turn)
         };
-        // Made before the wait: a place that is given up while it waits is counted out as well.
+        // Made before the wait, so that a place that is given up while it waits is no longer
+        // counted.
         let mut one = One {
             all: Arc::clone(&self.0),
             key,

@@ -143,8 +143,8 @@ fn may_be_objects(items: &[Value]) -> bool {
 const LONGEST_COLUMN: usize = 256;
 
 /// The rows below the first one, each as an object of its cells. The first of them has all columns,
-/// so that it shows which there are. The others have no more members than the reply has cells: a
-/// wide head would otherwise make many short rows take any amount of memory.
+/// so that it shows which there are. Each other one has only as many members as it has cells:
+/// otherwise a wide head would make many short rows take any amount of memory.
 fn table(rows: Vec<Value>) -> Result<Vec<Value>, LookupError> {
     let mut rows = rows.into_iter();
     let Some(head) = rows.next() else {

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 /// More than a fault with its line and caret needs.
 const LONGEST_FAULT: usize = 2 << 10;
 
-/// More than all faults of a file together need, and a person reads.
+/// More than all faults of a file together need, and more than a person reads.
 const LONGEST_FAULTS: usize = 256 << 10;
 
 /// A connector file in TOML, or App Connect's in JSON; after a zero byte, a reply to its requests.

@@ -1,9 +1,9 @@
 //! The link's health in metrics and log: whether Redis can be used, and what it refuses.
 //!
 //! Sets `contactd_redis_up`. It is 1 only if there is a connection, Redis refuses nothing on it
-//! except for single keys, and the log of invalidations can be read. A refusal is counted each
-//! time. Its code is logged once, and again only after a connection has lasted five seconds. Knows
-//! nothing of connections.
+//! except for single keys and `INFO`, and the log of invalidations can be read. A refusal is
+//! counted each time. Its code is logged once, and again only after a connection has lasted five
+//! seconds. Knows nothing of connections.
 
 use std::collections::HashSet;
 use std::fmt;

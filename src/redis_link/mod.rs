@@ -14,9 +14,10 @@
 //!   it is given up, and the keeper makes a new one.
 //! * A command that Redis refuses says nothing about the connection, which stays in use for what
 //!   works. Every command in use is tried once on each new connection. If Redis refuses some of
-//!   them, then or later (not permitted, unknown, full, read-only), `contactd_redis_up` is 0, the
-//!   log says what does not work, and the keeper makes new connections until one is fine. The
-//!   keeper resolves the name each time: after a failover the name may lead to the new master.
+//!   them, then or later (not permitted, unknown, full, read-only), the log says what does not
+//!   work. Unless that is only `INFO`, `contactd_redis_up` is 0, and the keeper makes new
+//!   connections until one is fine. The keeper resolves the name each time: after a failover the
+//!   name may lead to the new master.
 
 use std::time::Duration;
 

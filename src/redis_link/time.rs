@@ -161,7 +161,8 @@ impl RedisTime {
     }
 
     /// Whether this poll is the first one after a loss of data, or the first one that cannot
-    /// exclude a loss: what was read since the last poll may have been invalidated earlier.
+    /// exclude a loss. If so, what was read from Redis since the poll before it may be older data,
+    /// which was invalidated already.
     pub(crate) fn has_lost(&self, poll: &TimePoll) -> bool {
         let known = (*self.latest.lock()).and_then(|latest| latest.loss);
         known.is_some_and(|known| Some(known) != poll.loss)

@@ -158,8 +158,10 @@ impl<'a> Answering<'a> {
         }
     }
 
-    /// Returns whether a caller who comes now would get what is there, and the complete answer may
-    /// still be stored or is waited for. In a batch other numbers may share the calls.
+    /// Returns whether it is worth waiting for the rest: somebody waits and has time left; or a
+    /// caller who comes now would get what is there, and somebody waits or the complete answer can
+    /// still be stored. The latter always counts as true in a batch, because other numbers may
+    /// share the calls.
     fn is_of_use(&self, details: &Details) -> bool {
         let (load, deps) = (self.load, &self.load.resolver.deps);
         let is_awaited = load.early.is_awaited();

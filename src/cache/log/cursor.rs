@@ -9,8 +9,8 @@ use super::event::{self, ReplicaEvent};
 /// log's last one if the reader has no cursor yet. Then come the shared time, the reason if the
 /// replicas could not be counted, how long Redis has kept its data, how many replicas are present,
 /// the correction of Redis' time of day, the data token, and what the token was after the last loss
-/// of data. Both are empty if Redis refuses to write a new data token, which a loss of data and a
-/// correction of the time need.
+/// of data. A loss of data and a correction of the time need a new data token. If Redis refuses to
+/// write it, the data token is empty. After a loss of data the last text is empty then as well.
 pub(super) type LogReply = (
     Vec<u8>,
     u64,

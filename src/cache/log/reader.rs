@@ -127,7 +127,8 @@ pub struct LogReader {
     failed_before: bool,
     /// The failure that was logged last.
     logged: Option<String>,
-    /// The shared time of the last poll that Redis has noted; 0 before it.
+    /// The shared time of this replica's last poll, of those that Redis has noted; 0 before the
+    /// first.
     polled: u64,
     /// The last reading of the shared time.
     latest: Option<RoundTrip>,

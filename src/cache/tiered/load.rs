@@ -106,10 +106,10 @@ impl TieredCache {
             .map(|known| known.entry)
     }
 
-    /// Redis has this load's answer now. Memory may have dropped it, because another replica has
-    /// reported that it replaced many answers of this user. In that case a look-up that has read an
-    /// older answer from Redis must not keep it in memory: nobody else would report to this replica
-    /// that the older answer is replaced.
+    /// Called once Redis has this load's answer. If another replica has just reported that it
+    /// replaced many answers of this user, memory may have dropped this answer. Then a look-up that
+    /// has read an older answer from Redis must not keep that in memory: nobody else would report
+    /// to this replica that it is replaced.
     fn keep_older_away(&self, key: &ContactKey, ticket: &LoadTicket, begun: &RedisTicket) {
         let slot = key.slot();
         let kept = self.memory.get(&slot);

@@ -95,7 +95,7 @@ fn hosts(sheet: &Sheet) -> Option<String> {
         .map(|host| format!("\"{host}\""))
         .collect();
     let line = format!("allowed_hosts = [{}]", hosts.join(", "));
-    // A host that nobody has is to be replaced.
+    // `example.com` stands for a host that readers have to replace by their own.
     if line.contains("example.com") {
         Some(format!("{line}   # your own"))
     } else {

@@ -152,7 +152,7 @@ fn doubled_char(c: char, special: &[char]) -> String {
 /// Letters and digits bare, everything else as a phrase. Only a bare term can be a pattern.
 fn term(value: &str, pattern: Option<Pattern>, reserved: &[char]) -> Option<String> {
     let is_bare = value.chars().all(|c| c.is_ascii_alphanumeric());
-    // AND, OR and NOT are operators.
+    // AND, OR and NOT are operators, and TO stands in Lucene's ranges.
     let is_word = matches!(value, "AND" | "OR" | "NOT" | "TO");
     match (is_bare && !is_word, pattern) {
         (true, pattern) => Some(wildcards(value, pattern, '*', |c| c.to_string())),

@@ -95,7 +95,7 @@ impl ReachedPlaces {
 
     fn add(&mut self, row: &Row, path: &Path, role: Role) {
         for (n, below) in path.all_reached().into_iter().enumerate() {
-            // The members that [key=value] compares are words or names of fields.
+            // All but the first are members that [key=value] compares: words, or names of fields.
             let role = if n == 0 { role } else { Role::Word };
             let steps = row.below(below);
             self.0.push(Reached { steps, role });

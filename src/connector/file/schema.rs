@@ -92,7 +92,8 @@ fn form_of_table(key: &str) -> Value {
         "other" => described("quota_of_kind"),
         "details" | "errors" | "before" => list_of(&reference(key)),
         "search" => any_of(&[list_of(&reference(key)), reference("quota_of_kind")]),
-        // A number of calls in a quota, a table of headers at the top.
+        // `rate`: a number of calls in a quota, a table of headers at the top. `batch`: a number of
+        // values, or a table.
         "rate" | "batch" => any_of(&[count(), reference(key)]),
         "pages" => any_of(&[reference(key), json!({"const": false})]),
         _ => json!({}),

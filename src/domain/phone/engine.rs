@@ -26,8 +26,9 @@ impl E164 {
         read
     }
 
-    /// Returns whether the national number may begin with what is dialled before it in its country:
-    /// trunk prefixes begin with 0, 1 or 8. Numbers in use may as well, such as `+39 06…`.
+    /// Returns whether the national number may begin with a trunk prefix, which is dialled before
+    /// numbers within the country and begins with 0, 1 or 8. Numbers in use may begin with these
+    /// digits too, such as `+39 06…`, and do not count.
     fn may_begin_with_trunk_prefix(self) -> bool {
         let begins = self.leading_zeros > 0 || self.national.to_string().starts_with(['1', '8']);
         begins && !self.is_valid()

@@ -148,7 +148,8 @@ impl<'a> Sought<'a> {
         list
     }
 
-    /// Returns whether it matters what two spellings are: one of them has the right last digits.
+    /// Returns whether one of two spellings has the right last digits. Otherwise it does not matter
+    /// what they are.
     fn matters(&self, one: &FieldNumber, other: &FieldNumber) -> bool {
         [one, other]
             .into_iter()

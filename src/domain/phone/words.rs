@@ -170,8 +170,8 @@ impl WithheldWords {
 pub(super) fn is_keypad_word(text: &str) -> bool {
     let plus = text.starts_with('+');
     let digits = text.strip_prefix('+').unwrap_or(text);
-    // (737) 874-2833 is in Texas, and other words may be numbers too. Nine digits that begin with
-    // 26 hardly are.
+    // Without a `+` they may be numbers: (737) 874-2833 is in Texas. Only the first word hardly is
+    // one: it has nine digits and begins with 26.
     KEYPAD.contains(&digits) && (plus || digits == KEYPAD[0])
 }
 

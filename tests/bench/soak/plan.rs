@@ -254,7 +254,9 @@ pub(crate) fn plan(seed: u64, times: Times) -> Vec<Fault> {
                 rng.shuffle(&mut deck);
             }
             let Some(kind) = deck.pop() else { break };
-            let spares_first = times.rest_at.is_some_and(|rest| at > rest);
+            // It must have lived under load before the first rest too: a process that has just
+            // started has less.
+            let spares_first = times.rest_at.is_some_and(|rest| at > rest / 2);
             let fault = Fault {
                 lane,
                 at,

@@ -1,7 +1,7 @@
 //! Floods. The attackers are a process of their own on one core. Meanwhile a good client asks the
 //! same daemon for an answer from memory, and measures how much a thread of the daemon works before
-//! the answer comes: that is what its call stood behind. The clock would count everything else that
-//! this machine does meanwhile too.
+//! the answer comes: that is the work that its call had to wait for. A clock would also count
+//! everything else that this machine does meanwhile.
 
 use std::collections::HashMap;
 use std::ffi::OsString;

@@ -1,7 +1,7 @@
 //! Which files of one room import each other, and whether that goes round in circles.
 //!
-//! A name that a room's front (`mod.rs`) shows its files counts as the front's own: fronts are no
-//! part of a circle.
+//! If a file imports a name through the room's front (`mod.rs`), that counts as an import of the
+//! front, wherever the name is defined. Fronts are no part of a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -77,7 +77,7 @@ fn is_of_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// A name of `for` must exist, and a list has the same path for everybody.
+/// A name of `for` must exist. The path of a list is the same for everybody, so it has no slots.
 pub(super) fn check_names(table: &Table<'_>, plan: &RequestPlan) {
     for name in unknown_for_names(plan) {
         table.fault(format!("has {{{{for.{name}}}}}, and no for with that name"));
