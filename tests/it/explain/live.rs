@@ -188,7 +188,7 @@ async fn at_the_deadline_it_shows_the_calls_so_far() {
     .await;
     let daemon = TestDaemon::over(&crm).await;
     let mut request = Request::new(about(find().formats(&["(###) ###-####"]), true));
-    request.set_timeout(Duration::from_millis(800));
+    request.set_timeout(Duration::from_secs(3));
     let explained = ask(&daemon, request).await.unwrap();
     let message = explained
         .answer
