@@ -100,6 +100,11 @@ impl Verdicts {
         }
     }
 
+    /// How often this was counted.
+    pub(crate) fn counted(&self, what: &str) -> usize {
+        self.all.lock().counts.get(what).copied().unwrap_or(0)
+    }
+
     pub(crate) fn count(&self, what: &str) {
         let mut all = self.all.lock();
         match all.counts.get_mut(what) {
