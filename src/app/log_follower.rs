@@ -17,7 +17,8 @@ use crate::redis_link::RedisTime;
 /// within a second.
 const LISTEN: Duration = Duration::from_millis(100);
 
-/// How soon the log is first read after the start, or after Redis was reached.
+/// How soon the log is first read, and read again after a single failure. On a new connection it is
+/// read at once.
 const FIRST: Duration = Duration::from_millis(20);
 
 pub(super) struct LogFollower {

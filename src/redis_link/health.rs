@@ -88,7 +88,8 @@ impl Health {
         if !general && self.state.lock().logged.insert(code) {
             tracing::warn!(
                 code,
-                "Redis refused a command, perhaps because another program wrote the key; further refusals are counted, not logged"
+                "Redis refused a command, perhaps because another program wrote the key; \
+                 further refusals are counted, not logged"
             );
         }
     }

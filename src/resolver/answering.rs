@@ -89,7 +89,7 @@ impl<'a> Answering<'a> {
         }
     }
 
-    /// There is no answer. The calls made so far still count for the credential's owner, once
+    /// Nothing more is stored. The calls made so far still count for the credential's owner, once
     /// known.
     pub(super) fn give_up(self) {
         self.count_calls();
