@@ -96,7 +96,7 @@ impl Fleet {
         let shared = self.shared.as_ref();
         let shared = shared.map(|shared| {
             let quota = SharedQuota::new(shared.link.clone(), name, tasks());
-            quota.by(shared.time.clone())
+            quota.by(shared.time.clone(), shared.log.seen_keys())
         });
         let budget = Arc::new(Budget::new(
             connector.quotas,

@@ -236,7 +236,7 @@ impl QuotaLimiter {
         let after = (at + quota.per()).saturating_duration_since(now);
         self.local.end(slot, now + after);
         if let (Some(shared), Some(name)) = (&self.shared, &slot.name) {
-            shared.release(slot.scope, name, after);
+            shared.release(slot, name, after);
         }
         quota.concurrent().is_some()
     }

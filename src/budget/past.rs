@@ -201,7 +201,9 @@ impl Past {
         self.kept_since = Some(kept_since);
         // If the CRM starts with the daemon, there were no calls that Redis could have lost.
         if before.is_some() || !self.is_known {
-            self.shared_from = Some(kept_since + self.wait);
+            // Calls that were counted just before a loss may still be on their way.
+            let wait = before.map_or(self.wait, |_| with_calls_on_their_way(self.wait));
+            self.shared_from = Some(kept_since + wait);
             self.count_in_redis_from(kept_since + self.window + ALL_NOTICE);
         }
         true
@@ -314,9 +316,14 @@ fn outage(window: Duration, replicas: u32) -> Duration {
 
 /// How long nothing is spent in a scope whose count Redis has lost.
 pub(super) fn unknown_for(quota: &Quota, call_timeout: Duration) -> Duration {
-    match wait(quota, call_timeout) {
-        Duration::ZERO => Duration::ZERO,
-        wait => wait + ON_ITS_WAY,
+    with_calls_on_their_way(wait(quota, call_timeout))
+}
+
+fn with_calls_on_their_way(wait: Duration) -> Duration {
+    if wait.is_zero() {
+        wait
+    } else {
+        wait + ON_ITS_WAY
     }
 }
 
@@ -466,9 +473,12 @@ mod tests {
         past.apply_replicas(&alone_with_data_for(ms(100)), flushed + ms(100));
         assert_eq!(
             past.source(flushed + ms(500)),
-            CountSource::Unknown(ms(1_500))
+            CountSource::Unknown(ms(1_500) + ON_ITS_WAY)
         );
-        assert_eq!(past.source(flushed + PER), CountSource::SharedWithinShare);
+        assert_eq!(
+            past.source(flushed + PER + ON_ITS_WAY),
+            CountSource::SharedWithinShare
+        );
         assert_eq!(past.source(flushed + PER + ALL_NOTICE), CountSource::Shared);
     }
 

@@ -8,11 +8,14 @@
 --            kept              until when one call of each window is reserved for verified credentials
 --            allowed, allowed_until  how many calls the CRM allows if fewer than documented, and how long that holds
 --            unknown           until when nobody may call, because the count was lost
+--            last, last_until  the name of the last call, and until when it is held at least
 -- KEYS[2], KEYS[3]  the calls held, of all lanes and of the background lanes: a name each, and until when
 -- KEYS[4]  the scope's totals over all kinds of calls:
 --            pop     until when the background lanes are stopped for a call pop that waits for a place on the wire
 --            dN, sN  calls of the part N of a day, of all lanes and of the background lanes
 -- KEYS[5], KEYS[6]  the calls on the wire, of all lanes and of the background lanes: a name each, and until when
+-- KEYS[7], KEYS[8]  as of the log: a hash with the data token after the last loss, and when each replica has polled;
+--                   not in a cluster
 -- ARGV     1: '1' for a background lane   2, 3: interval and tolerance of all   4, 5: of the share
 --          6: how long the caller would wait, -1 for however long   7: how long a call pop may be late
 --          8, 9: calls that a window may hold, of all and of the share   10: the length of a window
@@ -28,7 +31,9 @@
 --          27, 28: calls of a day, likewise   29: how long a call may be on the wire
 --          30: how soon a call without a place asks again   31: how much later a call pop may do so
 --          32: the length of a part of a day   33: of a day   34, 35: calls of a day that the caller has made itself
---          36: '1' if nothing is granted, because somebody only looks   37 to 39: as in clock.lua
+--          36: '1' if nothing is granted, because somebody only looks   37: the data token after the last loss, as far as
+--          the replica knows, or nothing   38: its name in the log   39: when it has polled last, in milliseconds
+--          40 to 42: as in clock.lua
 -- Returns  granted (0 or 1), wait for the pace of all, of the share, pause of all, pause of the background lanes,
 --          calls held by all, when they are free, calls held by the share, when they are free,
 --          1 if a call is reserved for verified credentials, the limits of all and of the share,
@@ -46,14 +51,21 @@ local foreseen, even_tolerance, unknown_for = tonumber(ARGV[18]), tonumber(ARGV[
 
 local function text(number) return string.format('%.0f', number) end
 
+-- If Redis has lost its data, or has older data, it does not hold what the replica has seen.
+local function has_seen_data()
+  if not KEYS[7] or ARGV[37] == '' then return true end
+  local polled = redis.call('ZSCORE', KEYS[8], ARGV[38])
+  return redis.call('HGET', KEYS[7], 'loss') == ARGV[37] and not (polled and tonumber(polled) < tonumber(ARGV[39]))
+end
+
 local now = steady_now()
--- The clock of Redis was set. Nobody may call before the replica has noticed.
-if not now then
+-- The clock of Redis was set, or it has other data. Nobody may call before the replica has noticed.
+if not now or not made and not has_seen_data() then
   local again = 100000
   return { 0, again, again, 0, 0, 0, {}, 0, {}, 0, { limit, share_limit }, { 0, 0, 0, 0, 0, 0, 0 } }
 end
 local stored = redis.call('HMGET', KEYS[1], 'all', 'share', 'rest', 'share_rest', 'pop', 'kept', 'unknown',
-  'allowed', 'allowed_until')
+  'allowed', 'allowed_until', 'last', 'last_until')
 
 -- After a clock step or a change of the quota no wait is longer than this quota can cause.
 local function read(field, longest)
@@ -199,9 +211,13 @@ end
 
 local held, share_held = slide(KEYS[2], hold), slide(KEYS[3], hold)
 if unknown_for > 0 and not made then
-  local forgotten = ARGV[22] == '1' and not stored[1]
-  local last_is_gone = ARGV[13] ~= '' and not redis.call('ZSCORE', KEYS[2], ARGV[13])
-  if forgotten or last_is_gone then unknown = now + unknown_for end
+  local function is_gone(name) return not redis.call('ZSCORE', KEYS[2], name) end
+  local scope_is_gone = not stored[1] and (ARGV[22] == '1' or held > 0)
+  local last_is_gone = ARGV[13] ~= '' and is_gone(ARGV[13])
+  if scope_is_gone or last_is_gone or tonumber(stored[11] or 0) > now and is_gone(stored[10]) then
+    unknown = now + unknown_for
+    stored[11] = nil
+  end
   -- It is held again, so that its loss is noticed only once.
   if last_is_gone then redis.call('ZADD', KEYS[2], text(now + tonumber(ARGV[21])), ARGV[13]) end
 end
@@ -218,6 +234,8 @@ if granted then
   count_in_totals()
   all = all + interval
   redis.call('ZADD', KEYS[2], text(now + hold), ARGV[12])
+  -- Nearly a window, because the clock of the replica that releases it may run slower.
+  stored[10], stored[11] = ARGV[12], text(now + 0.95 * per)
   held = held + 1
   if background then
     share = share + share_interval
@@ -237,11 +255,12 @@ end
 if granted and (places > 0 or day > 0) or place_pop > now then keep_totals() end
 
 if granted or pop > now or unknown > now then
-  local fields = { 'all', text(all), 'share', text(share), 'pop', text(pop), 'unknown', text(unknown) }
-  if kept > now then fields[9], fields[10] = 'kept', text(kept) end
+  local fields = { 'all', text(all), 'share', text(share), 'pop', text(pop), 'unknown', text(unknown),
+    'last', stored[10] or '', 'last_until', stored[11] or 0 }
+  if kept > now then fields[13], fields[14] = 'kept', text(kept) end
   redis.call('HSET', KEYS[1], unpack(fields))
   local last = math.max(all, share, rest, share_rest, pop, kept, unknown, tonumber(stored[9] or 0))
-  last = math.max(last, now + tonumber(ARGV[23]))
+  last = math.max(last, now + tonumber(ARGV[23]), now + hold)
   redis.call('PEXPIRE', KEYS[1], text(math.ceil((last - now) / 1000) + 1000))
   for _, key in ipairs({ KEYS[2], KEYS[3] }) do
     redis.call('PEXPIRE', key, text(math.ceil(hold / 1000) + 1000))

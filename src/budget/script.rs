@@ -12,6 +12,7 @@ use super::quota::{DAY, Quota, TokenBucket};
 use super::request::{RequestAim, SCOPE_KNOWN, SharedTerms, SlotRequest};
 use super::totals::{self, PART_OF_DAY};
 use super::window::{FORESEEN, FreeTimes, micros};
+use crate::redis_link::{DataToken, NotedPoll};
 
 /// How much later than its turn a call pop may come back and still find the background lanes
 /// stopped. If it never comes back, they have waited this long for nothing.
@@ -72,7 +73,8 @@ impl Gcra {
     }
 }
 
-/// The arguments of the request script, in its order: numbers, the names of two calls, and numbers.
+/// Arguments 1 to 36 of the request script, in its order: numbers, the names of two calls, and
+/// numbers.
 pub(super) fn arguments(
     terms: &SharedTerms,
     request: &SlotRequest,
@@ -139,7 +141,7 @@ fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra;
     ]
 }
 
-/// The arguments from 25 on: the totals.
+/// Arguments 25 to 35: the totals.
 fn total_arguments(terms: &SharedTerms) -> [i64; 11] {
     let limits = |limits: Option<WindowLimits>| {
         limits.map_or([0; 2], |limits| {
@@ -161,6 +163,18 @@ fn total_arguments(terms: &SharedTerms) -> [i64; 11] {
         micros(DAY),
         own_day,
         own_share_day,
+    ]
+}
+
+/// Arguments 37 to 39: what this replica has seen in the data.
+pub(super) fn seen_arguments(seen: Option<(DataToken, NotedPoll)>) -> [Vec<u8>; 3] {
+    let Some((loss, poll)) = seen else {
+        return Default::default();
+    };
+    [
+        loss.as_bytes().to_vec(),
+        poll.replica.to_vec(),
+        poll.at.0.to_string().into_bytes(),
     ]
 }
 

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::pauses::Pause;
 use super::quota::CallKind;
 use super::request::{RequestAim, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest};
-use super::script::{Gcra, ScriptReply, arguments, forecast};
+use super::script::{Gcra, ScriptReply, arguments, forecast, seen_arguments};
 use super::totals::PART_OF_DAY;
 use super::window::micros;
 use crate::clock::{self, Instant};
@@ -32,6 +32,9 @@ pub(crate) struct SharedQuota {
     /// The time of the server that has the log. `None` in a cluster, where other servers have the
     /// counts, each with its own clock.
     time: Option<RedisTime>,
+    /// The keys of the log by which a script recognizes the data, in the order of the request
+    /// script.
+    log: [String; 2],
     tasks: TaskTracker,
     /// The connector.
     whose: String,
@@ -90,6 +93,7 @@ impl SharedQuota {
             link,
             tasks,
             time: None,
+            log: Default::default(),
             whose,
             kind: None,
             replica,
@@ -99,11 +103,12 @@ impl SharedQuota {
     }
 
     /// The same quota, counted by `time`. So calls are counted correctly even if Redis' clock is
-    /// set.
+    /// set. `log` are the keys by which a script recognizes the data that this replica has seen.
     #[must_use]
-    pub(crate) fn by(self, time: RedisTime) -> Self {
+    pub(crate) fn by(self, time: RedisTime, log: [String; 2]) -> Self {
         Self {
             time: (!self.link.is_sharded()).then_some(time),
+            log,
             ..self
         }
     }
@@ -132,9 +137,14 @@ impl SharedQuota {
         request: &SlotRequest,
         until: Instant,
     ) -> Result<SlotReply, LinkError> {
-        let (keys, name) = (self.keys(request.scope), self.next_name());
+        let (mut keys, name) = (self.keys(request.scope).to_vec(), self.next_name());
         let paces = Gcra::for_request(&terms.quota, request);
-        let args = arguments(terms, request, paces, &name);
+        let numbers = arguments(terms, request, paces, &name);
+        let mut args: Vec<Vec<u8>> = numbers.into_iter().map(String::into_bytes).collect();
+        args.extend(seen_arguments(self.time.as_ref().and_then(RedisTime::seen)));
+        if self.time.is_some() {
+            keys.extend_from_slice(&self.log);
+        }
         let mut undelivered = GiveBackOnDrop {
             shared: self,
             terms,
@@ -200,28 +210,31 @@ impl SharedQuota {
 
     /// Holds the call of this name for `after` from now and no longer, and takes it from the wire.
     /// Best effort: otherwise it is held as long as one without a known end.
-    pub(super) fn release(&self, scope: ScopeTag, name: &str, after: Duration) {
-        self.free(scope, [name.to_owned(), micros(after).to_string()].into());
+    pub(super) fn release(&self, slot: &Slot, name: &str, after: Duration) {
+        let numbers = [micros(after), i64::from(slot.is_background)];
+        self.free(slot.scope, name, &numbers);
     }
 
     /// The call of this name was not made and counts nowhere. Best effort, as a release.
     pub(super) fn give_back(&self, scope: ScopeTag, name: &str, terms: &SharedTerms) {
         let numbers = [
             -1,
+            0,
             micros(terms.hold),
             micros(terms.call_timeout),
             micros(PART_OF_DAY),
         ];
-        let texts = numbers.iter().map(i64::to_string);
-        self.free(scope, [name.to_owned()].into_iter().chain(texts).collect());
+        self.free(scope, name, &numbers);
     }
 
-    fn free(&self, scope: ScopeTag, texts: Vec<String>) {
+    fn free(&self, scope: ScopeTag, name: &str, numbers: &[i64]) {
         let shared = self.clone();
+        let numbers = numbers.iter().map(i64::to_string);
+        let texts: Vec<String> = std::iter::once(name.to_owned()).chain(numbers).collect();
         self.tasks.spawn(async move {
             let keys = shared.keys(scope);
             if let Err(error) = shared
-                .run::<i64>(&shared.scripts.release, &keys[1..], &texts)
+                .run::<i64>(&shared.scripts.release, &keys, &texts)
                 .await
             {
                 tracing::debug!(%error, "a call is counted for longer than necessary");
@@ -251,12 +264,13 @@ impl SharedQuota {
         &self,
         script: &Script,
         keys: &[String],
-        texts: &[String],
+        texts: &[impl AsRef<[u8]>],
     ) -> Result<T, LinkError> {
         let time = self.time.as_ref();
         let time = time.map(|time| time.expected(self.link.timeout()));
         let time = time.unwrap_or_default().map(|micros| micros.to_string());
-        let args: Vec<&[u8]> = texts.iter().chain(&time).map(String::as_bytes).collect();
+        let time = time.iter().map(String::as_bytes);
+        let args: Vec<&[u8]> = texts.iter().map(AsRef::as_ref).chain(time).collect();
         self.link.script(script, keys, &args).await
     }
 }

@@ -88,6 +88,14 @@ impl InvalidationLog {
             .map(|_| ())
     }
 
+    /// The keys of a hash, whose field `loss` is the data token after the last loss, and of a sorted
+    /// set: when each replica has polled last. Both in one hash slot.
+    #[must_use]
+    pub(crate) fn seen_keys(&self) -> [String; 2] {
+        let [head, _, replicas] = keys(&self.link);
+        [head, replicas]
+    }
+
     /// This replica stops: the others need not reserve a share for it. Best effort.
     pub(crate) async fn leave(&self) {
         let mut leave = Cmd::new();

@@ -51,6 +51,7 @@ pub use secret::SharedSecret;
 pub(crate) use secret::derive_secret;
 pub(crate) use steadiness::RoundTrip;
 pub(crate) use time::DATA_TOKEN;
+pub(crate) use time::NotedPoll;
 pub use time::{DataToken, RedisTime, TimePoll};
 pub(crate) use url::RedisUrl;
 

@@ -41,7 +41,18 @@ struct TimeReading {
     step: i64,
     data: Option<DataToken>,
     loss: Option<DataToken>,
+    noted: Option<NotedPoll>,
     connection: u64,
+}
+
+/// The last poll of this replica that Redis has noted. Data in which Redis has a note of an earlier
+/// poll is older than what this replica has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotedPoll {
+    /// The replica's name in the log.
+    pub(crate) replica: [u8; 16],
+    /// The shared time of the poll.
+    pub(crate) at: SharedTime,
 }
 
 /// The data token: names the data in Redis. It is replaced if Redis may have come back with older
@@ -82,6 +93,8 @@ pub struct TimePoll {
     /// The data token after the last loss of data. A correction of the time does not change it,
     /// only `data`.
     pub(crate) loss: Option<DataToken>,
+    /// `None` if Redis has never noted a poll of this replica.
+    pub(crate) noted: Option<NotedPoll>,
     /// The number of the connection. On a later one another server may answer.
     pub(crate) connection: u64,
     /// How long the round trip took. Redis may have read its clock at any moment of it.
@@ -139,6 +152,7 @@ impl RedisTime {
             step: poll.step,
             data: poll.data,
             loss: poll.loss,
+            noted: poll.noted,
             connection: poll.connection,
         });
     }
@@ -176,6 +190,13 @@ impl RedisTime {
         let latest = (*self.latest.lock())?;
         let connection = self.connections.load(Ordering::Acquire);
         latest.data.filter(|_| latest.connection == connection)
+    }
+
+    /// The data token after the last loss, and the last poll that Redis has noted. Data without
+    /// either is not the data that this process has seen last. `None` if that cannot be said.
+    pub(crate) fn seen(&self) -> Option<(DataToken, NotedPoll)> {
+        let latest = (*self.latest.lock())?;
+        latest.loss.zip(latest.noted)
     }
 
     /// What a script needs to read Redis' clock. `patience` is how long its caller waits for it.

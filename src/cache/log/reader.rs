@@ -16,7 +16,7 @@ use super::keys;
 use crate::clock;
 use crate::domain::SharedTime;
 use crate::redis_link::user::{script, token};
-use crate::redis_link::{DataToken, Link, LinkError, RoundTrip, TimePoll};
+use crate::redis_link::{DataToken, Link, LinkError, NotedPoll, RoundTrip, TimePoll};
 
 /// How long a replica counts as alive after its last poll, in milliseconds.
 const ALIVE_MS: &str = "10000";
@@ -127,9 +127,8 @@ pub struct LogReader {
     failed_before: bool,
     /// The failure that was logged last.
     logged: Option<String>,
-    /// The shared time of this replica's last poll, of those that Redis has noted; 0 before the
-    /// first.
-    polled: u64,
+    /// The last poll that Redis has noted.
+    noted: Option<NotedPoll>,
     /// The last reading of the shared time.
     latest: Option<RoundTrip>,
     /// Whether Redis' clock was set and Redis has refused the correction. The jump has been logged
@@ -171,7 +170,7 @@ impl LogReader {
             cursor: None,
             failed_before: false,
             logged: None,
-            polled: 0,
+            noted: None,
             latest: None,
             has_jumped: false,
             tried_on: 0,
@@ -217,6 +216,7 @@ impl LogReader {
                 step: reply.8,
                 data: DataToken::read(&reply.9),
                 loss: DataToken::read(&reply.10),
+                noted: self.noted,
                 connection,
                 took: trip.took(),
             },
@@ -295,7 +295,10 @@ impl LogReader {
         let sent = clock::now();
         let (reply, connection) = self.request(step).await?;
         if reply.5.is_empty() {
-            self.polled = reply.4;
+            self.noted = Some(NotedPoll {
+                replica: self.replica,
+                at: SharedTime(reply.4),
+            });
         }
         let trip = RoundTrip {
             told: SharedTime(reply.4),
@@ -318,7 +321,7 @@ impl LogReader {
             .as_ref()
             .map_or("end".to_owned(), |cursor| cursor.number.max(1).to_string());
         let batch = BATCH.to_string();
-        let polled = self.polled.to_string();
+        let polled = self.noted.map_or(0, |noted| noted.at.0).to_string();
         let [alive, present, kept] = [ALIVE_MS, PRESENT_MS, KEPT_MS].map(str::as_bytes);
         let steps = step.map_or_else(Default::default, |step| {
             [step.before, step.after].map(|step| step.to_string())

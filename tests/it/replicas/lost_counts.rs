@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use super::strict::{PER, RATE, fleet_at, refuses_nothing};
 use crate::support::chaos::{ChaosProxy, Mode};
 use crate::support::daemon::Changed as _;
-use crate::support::find;
 use crate::support::fleet::{number, redis_is};
-use crate::support::redis::RedisServer;
+use crate::support::redis::{Dump, RedisServer};
 use crate::support::strict::StrictCrm;
+use crate::support::{eventually, find};
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
@@ -46,9 +46,7 @@ async fn evicted() {
     let evictions = async {
         for _ in 0..6 {
             sleep(5 * PER).await;
-            for key in redis.keys().into_iter().filter(|key| key.contains("{q:")) {
-                redis.run::<u32>(&["DEL", &key]);
-            }
+            evict_scopes(&redis);
         }
     };
     tokio::join!(refuses_nothing(&strict, &daemons, "evicted"), evictions);
@@ -130,8 +128,9 @@ async fn a_limit_that_has_fallen_at_one_replica_has_fallen_at_all() {
     );
 }
 
-/// A replica that has made no call lately asks first after the loss.
-async fn after_a_loss(seed: u64, lose: impl Fn(&RedisServer)) {
+/// A replica that has made no call lately asks first after the loss. `lose` also gets the data as
+/// it was before the calls that are lost.
+async fn after_a_loss(seed: u64, name: &str, lose: impl Fn(&RedisServer, &Dump)) {
     let (strict, redis) = (
         StrictCrm::start(RATE, PER, seed).await,
         RedisServer::start().await,
@@ -145,22 +144,51 @@ async fn after_a_loss(seed: u64, lose: impl Fn(&RedisServer)) {
         ask(daemon, daemon).await.unwrap();
     }
     sleep(8 * PER).await;
+    let before = redis.dump();
+    all_have_polled(&redis).await;
     join_all((100..100 + RATE).map(|n| ask(0, n))).await;
-    lose(&redis);
+    lose(&redis, &before);
     join_all((200..200 + RATE).map(|n| ask(1, n))).await;
-    assert_eq!(strict.refused(), 0, "of {} calls", strict.calls());
+    assert_eq!(strict.refused(), 0, "{name}: of {} calls", strict.calls());
+}
+
+/// Each of three replicas has read the log since this was called.
+async fn all_have_polled(redis: &RedisServer) {
+    let [seconds, micros]: [u64; 2] = redis.run(&["TIME"]);
+    let now = format!("({}", seconds * 1_000 + micros / 1_000);
+    let log = redis
+        .keys()
+        .into_iter()
+        .find(|key| key.ends_with("{log}:r"));
+    let log = log.unwrap();
+    let have_polled = || redis.run::<u32>(&["ZCOUNT", &log, &now, "+inf"]) == 3;
+    eventually("all have read the log", have_polled).await;
+}
+
+/// The calls of all windows go, and what else is known of the scopes stays.
+fn evict_calls(redis: &RedisServer) {
+    evict(redis, |key| key.ends_with(":w") || key.ends_with(":b"));
+}
+
+/// All that is known of the scopes goes.
+fn evict_scopes(redis: &RedisServer) {
+    evict(redis, |_| true);
+}
+
+fn evict(redis: &RedisServer, is_evicted: impl Fn(&str) -> bool) {
+    let keys = redis.keys().into_iter();
+    for key in keys.filter(|key| key.contains("{q:") && is_evicted(key)) {
+        redis.run::<u32>(&["DEL", &key]);
+    }
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
 async fn a_loss_is_noticed_by_a_replica_that_has_no_call_under_way() {
-    let evict = |redis: &RedisServer| {
-        for key in redis.keys().into_iter().filter(|key| key.contains("{q:")) {
-            redis.run::<u32>(&["DEL", &key]);
-        }
-    };
     tokio::join!(
-        after_a_loss(16, evict),
-        after_a_loss(17, RedisServer::flush)
+        after_a_loss(16, "evicted", |redis, _| evict_scopes(redis)),
+        after_a_loss(17, "flushed", |redis, _| redis.flush()),
+        after_a_loss(18, "calls evicted", |redis, _| evict_calls(redis)),
+        after_a_loss(19, "set back", RedisServer::set_back),
     );
 }

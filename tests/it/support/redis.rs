@@ -134,14 +134,14 @@ impl RedisServer {
     }
 
     /// Its keys and their data, for [`RedisServer::set_back`].
-    pub(crate) fn dump(&self) -> Vec<(String, Vec<u8>)> {
+    pub(crate) fn dump(&self) -> Dump {
         let keys = self.keys().into_iter();
         keys.map(|key| (key.clone(), self.run(&["DUMP", &key])))
             .collect()
     }
 
     /// As the data was when its keys were dumped, and nothing that came later.
-    pub(crate) fn set_back(&self, dumped: &[(String, Vec<u8>)]) {
+    pub(crate) fn set_back(&self, dumped: &Dump) {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_connection().unwrap();
         let mut all = redis::pipe();
@@ -168,6 +168,9 @@ impl RedisServer {
         }
     }
 }
+
+/// Keys, and what `DUMP` returned for each.
+pub(crate) type Dump = Vec<(String, Vec<u8>)>;
 
 /// Ports of these tests: below those that the system gives to connections, one of which would be
 /// taken again at once while thousands are opened.
