@@ -36,6 +36,9 @@ pub struct Admissions {
     memory: Remembered<(UserTag, AuthTag), Arc<Verification>>,
     /// When it was revoked, for calls that began before.
     revoked: Remembered<AuthTag, Timestamp>,
+    /// When everything was revoked, in milliseconds: calls that began before do not admit. 0 if it
+    /// never was.
+    all_revoked: Arc<AtomicU64>,
     /// Counts revocations, so that what was known before is checked again.
     revocations: Arc<AtomicU64>,
     /// Whose a credential is according to the CRM, for any user id.
@@ -87,6 +90,7 @@ impl Admissions {
         Self {
             memory: memory.build_with_hasher(hasher()),
             revoked: revoked.build_with_hasher(hasher()),
+            all_revoked: Arc::default(),
             revocations: Arc::default(),
             owners: used().cache().build_with_hasher(hasher()),
             identities: used().cache().build_with_hasher(hasher()),
@@ -197,8 +201,11 @@ impl Admissions {
             .invalidate_entries_if(move |(of, _), _| *of == user);
     }
 
-    /// Revokes everything in this process.
+    /// Revokes everything in this process: refusals by the CRM may have been lost. Calls that have
+    /// begun already admit nobody.
     pub(crate) fn clear_here(&self) {
+        let now = self.clock.now();
+        self.all_revoked.fetch_max(now.0 + 1, Ordering::AcqRel);
         self.revocations.fetch_add(1, Ordering::AcqRel);
         self.memory.invalidate_all();
     }
@@ -279,9 +286,9 @@ impl Admissions {
     }
 
     fn is_revoked(&self, auth: AuthTag, asked: Timestamp) -> bool {
-        self.revoked
-            .get(&auth)
-            .is_some_and(|revoked| revoked >= asked)
+        let refused = self.revoked.get(&auth);
+        asked.0 < self.all_revoked.load(Ordering::Acquire)
+            || refused.is_some_and(|refused| refused >= asked)
     }
 
     /// Does not replace a later verification with the same identity.

@@ -94,6 +94,23 @@ async fn a_call_that_began_before_a_refusal_does_not_undo_it() {
 }
 
 #[tokio::test]
+async fn a_call_that_began_before_refusals_were_lost_admits_nobody() {
+    let (admissions, clock) = admissions();
+    let asked = clock.now();
+    clock.advance(Duration::from_millis(5));
+    admissions.clear_here();
+    admissions
+        .admit(user(1), auth(1), Identity::Caller, asked)
+        .await;
+    assert_eq!(trust(&admissions, 1, 1), None);
+    clock.advance(Duration::from_millis(5));
+    admissions
+        .admit(user(1), auth(1), Identity::Caller, clock.now())
+        .await;
+    assert_eq!(trust(&admissions, 1, 1), Some(Trust::Verified));
+}
+
+#[tokio::test]
 async fn a_refusal_ends_the_credential_for_all_users_and_no_other_credential() {
     let (admissions, clock) = admissions();
     for n in 1..=3 {

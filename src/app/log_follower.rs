@@ -55,12 +55,18 @@ impl LogFollower {
 
     fn apply(&self, polled: &PollResult) {
         let has_lost = self.time.has_lost(&polled.time);
+        self.apply_to_budgets(polled);
+        // After the budgets: as soon as requests have the new data token, calls wait for those that
+        // may be lost.
         self.time.apply(polled.time);
         let lost = has_lost.then_some(&ReplicaEvent::Lost);
         for event in lost.into_iter().chain(&polled.events) {
             self.cache.apply(event);
             self.apply_to_admissions(event);
         }
+    }
+
+    fn apply_to_budgets(&self, polled: &PollResult) {
         let Some(count) = polled.replicas.and_then(NonZeroU32::new) else {
             // A Redis that does not count replicas does not count calls either.
             return self.no_replicas_known();

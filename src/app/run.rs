@@ -48,7 +48,8 @@ impl Serving {
 impl App {
     /// Serves until `shutdown` or a part of the daemon ends, then stops in order: reports
     /// NOT_SERVING and not ready, serves for `grpc.drain_delay` so that balancers notice, takes no
-    /// new connections, and lets calls and loads end within `grpc.drain_timeout`.
+    /// new connections, lets calls end within `grpc.drain_timeout`, and then the background loads
+    /// within [`LOADS_AFTER_DRAIN`].
     ///
     /// # Errors
     /// If a listener fails, or a part of the daemon ended early.

@@ -21,6 +21,7 @@ use super::shared::SharedQuota;
 use super::totals::TotalCounts;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
+use crate::redis_link::{DataToken, NotedPoll};
 
 /// The limiter of one quota.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl LimiterSettings {
             call_timeout,
             own: TotalsHeld::default(),
             expected: ExpectedInRedis::default(),
+            seen: None,
         }
     }
 }
@@ -137,17 +139,20 @@ impl QuotaLimiter {
         if request.aim == RequestAim::Count {
             return self.count_made(request, until).await;
         }
+        // Before the source: if a poll has just noticed a loss, what was seen before it is not in
+        // Redis, and nothing is granted.
+        let seen = self.seen();
         let source = self.past.lock().source(clock::now());
         let source = self.local.source_for(request.scope, source);
         match (&self.shared, source) {
             (_, CountSource::Unknown(wait)) => SlotReply::denied(Forecast::after(wait)),
             (Some(shared), CountSource::Shared) => {
-                self.request_shared(shared, request, until).await
+                self.request_shared(shared, request, seen, until).await
             }
             (Some(shared), CountSource::SharedWithinShare) => {
                 let forecast = self.local.forecast_of_share(&settings.quota, request);
                 if request.wait_when_seen(&forecast).is_zero() {
-                    self.request_shared(shared, request, until).await
+                    self.request_shared(shared, request, seen, until).await
                 } else {
                     SlotReply::denied(forecast)
                 }
@@ -158,10 +163,16 @@ impl QuotaLimiter {
         }
     }
 
+    /// What this replica has seen in Redis. See [`SharedTerms::seen`].
+    fn seen(&self) -> Option<(DataToken, NotedPoll)> {
+        self.shared.as_ref().and_then(SharedQuota::seen)
+    }
+
     async fn request_shared(
         &self,
         shared: &SharedQuota,
         request: &SlotRequest,
+        seen: Option<(DataToken, NotedPoll)>,
         until: Instant,
     ) -> SlotReply {
         let (settings, absent) = (self.settings(), self.past.lock().absent(clock::now()));
@@ -171,6 +182,7 @@ impl QuotaLimiter {
             own: self.local.held_in_totals(request.scope),
             left_to_absent: request.limits.all - request.limits.leaving(absent).all,
             expected: self.local.expected_in_redis(request.scope, quota.per()),
+            seen,
             ..settings.shared_terms(self.call_timeout)
         };
         let Ok(reply) = shared.request(&terms, request, until).await else {
@@ -189,7 +201,7 @@ impl QuotaLimiter {
     /// What a request would return now. Spends nothing, and leaves no mark if Redis fails.
     pub(super) async fn look(&self, request: &SlotRequest) -> SlotReply {
         let (settings, now) = (self.settings(), clock::now());
-        let own = || self.local.look(&settings.quota, request);
+        let (own, seen) = (|| self.local.look(&settings.quota, request), self.seen());
         let source = self.past.lock().source(now);
         match (&self.shared, self.local.source_for(request.scope, source)) {
             (_, CountSource::Unknown(wait)) => SlotReply::denied(own().not_before(wait)),
@@ -199,7 +211,7 @@ impl QuotaLimiter {
                     totals: request.totals.leaving(absent),
                     own: self.local.held_in_totals(request.scope),
                     left_to_absent: request.limits.all - request.limits.leaving(absent).all,
-                    unknown_for: Duration::ZERO,
+                    seen,
                     ..settings.shared_terms(self.call_timeout)
                 };
                 let seen = shared.request(&terms, request, now).await;

@@ -8,7 +8,7 @@
 --            kept              until when one call of each window is reserved for verified credentials
 --            allowed, allowed_until  how many calls the CRM allows if fewer than documented, and how long that holds
 --            unknown           until when nobody may call, because the count was lost
---            last, last_until  the name of the last call, and until when it is held at least
+--            last, last_until  the name of the last call, and until when it must be held, unless the calls are lost
 -- KEYS[2], KEYS[3]  the calls held, of all lanes and of the background lanes: a name each, and until when
 -- KEYS[4]  the scope's totals over all kinds of calls:
 --            pop     until when the background lanes are stopped for a call pop that waits for a place on the wire
@@ -47,6 +47,7 @@ local share_interval, share_tolerance = tonumber(ARGV[4]), tonumber(ARGV[5])
 local patience, lateness = tonumber(ARGV[6]), tonumber(ARGV[7])
 local limit, share_limit, per, hold = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local keeps, verified, probe, made = tonumber(ARGV[14]), ARGV[15] == '1', ARGV[16] == '1', ARGV[17] == '1'
+local looks = ARGV[36] == '1'
 local foreseen, even_tolerance, unknown_for = tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[20])
 
 local function text(number) return string.format('%.0f', number) end
@@ -77,7 +78,8 @@ local rest = read(3, LONGEST_PAUSE)
 local share_rest = read(4, LONGEST_PAUSE)
 local pop = read(5, LONGEST_PAUSE + tolerance + interval)
 local kept = read(6, keeps)
-local unknown = read(7, unknown_for)
+-- A call that does not wait for lost calls leaves it to others to wait.
+local unknown = unknown_for > 0 and read(7, unknown_for) or now
 if tonumber(stored[9] or 0) > now then
   limit = math.min(limit, tonumber(stored[8]))
   share_limit = math.min(share_limit, math.max(limit - 1, 1))
@@ -210,7 +212,7 @@ local function wait_of_share()
 end
 
 local held, share_held = slide(KEYS[2], hold), slide(KEYS[3], hold)
-if unknown_for > 0 and not made then
+if unknown_for > 0 and not made and not looks then
   local function is_gone(name) return not redis.call('ZSCORE', KEYS[2], name) end
   local scope_is_gone = not stored[1] and (ARGV[22] == '1' or held > 0)
   local last_is_gone = ARGV[13] ~= '' and is_gone(ARGV[13])
@@ -229,13 +231,13 @@ if background then
   if share_held >= share_limit then wait = math.max(wait, room(share_held, share_limit, frees(KEYS[3]))) end
 end
 
-local granted = made or wait <= 0 and ARGV[36] ~= '1'
+local granted = made or wait <= 0 and not looks
 if granted then
   count_in_totals()
   all = all + interval
   redis.call('ZADD', KEYS[2], text(now + hold), ARGV[12])
-  -- Nearly a window, because the clock of the replica that releases it may run slower.
-  stored[10], stored[11] = ARGV[12], text(now + 0.95 * per)
+  -- A little less, because Redis' clock may be set back by a little.
+  stored[10], stored[11] = ARGV[12], text(now + 0.95 * hold)
   held = held + 1
   if background then
     share = share + share_interval
@@ -245,7 +247,7 @@ if granted then
     pop = now
   end
   if verified and keeps > 0 then kept = now + keeps end
-elseif not background and (patience < 0 or wait <= patience) then
+elseif not background and not looks and (patience < 0 or wait <= patience) then
   pop = math.max(pop, now + wait + lateness)
   if places > 0 and wire >= places then
     place_pop = now + look_again + place_lateness
@@ -254,9 +256,9 @@ elseif not background and (patience < 0 or wait <= patience) then
 end
 if granted and (places > 0 or day > 0) or place_pop > now then keep_totals() end
 
-if granted or pop > now or unknown > now then
-  local fields = { 'all', text(all), 'share', text(share), 'pop', text(pop), 'unknown', text(unknown),
-    'last', stored[10] or '', 'last_until', stored[11] or 0 }
+if granted or not looks and (pop > now or unknown > now) then
+  local fields = { 'all', text(all), 'share', text(share), 'pop', text(pop), 'last', stored[10] or '',
+    'last_until', stored[11] or 0, 'unknown', unknown_for > 0 and text(unknown) or stored[7] or 0 }
   if kept > now then fields[13], fields[14] = 'kept', text(kept) end
   redis.call('HSET', KEYS[1], unpack(fields))
   local last = math.max(all, share, rest, share_rest, pop, kept, unknown, tonumber(stored[9] or 0))

@@ -12,6 +12,7 @@ use super::quota::Quota;
 use crate::clock::Instant;
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
+use crate::redis_link::{DataToken, NotedPoll};
 
 /// How long after a scope's last call Redis must still know the scope.
 pub(super) const SCOPE_KNOWN: Duration = Duration::from_secs(60);
@@ -139,6 +140,8 @@ pub(super) struct SharedTerms {
     /// The calls over all kinds that this replica has made itself.
     pub(crate) own: TotalsHeld,
     pub(crate) expected: ExpectedInRedis,
+    /// The data token and the poll by which Redis recognizes the data that this replica has seen.
+    pub(crate) seen: Option<(DataToken, NotedPoll)>,
 }
 
 /// What Redis must know of a scope, unless it has lost its count.

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::Script;
@@ -23,7 +23,7 @@ use super::window::micros;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 use crate::redis_link::user::token;
-use crate::redis_link::{Link, LinkError, RedisTime, hex};
+use crate::redis_link::{DataToken, Link, LinkError, NotedPoll, RedisTime, hex};
 
 /// One quota, as all replicas share it.
 #[derive(Clone)]
@@ -35,6 +35,8 @@ pub(crate) struct SharedQuota {
     /// The keys of the log by which a script recognizes the data, in the order of the request
     /// script.
     log: [String; 2],
+    /// Whether those keys may be in another hash slot than the counts for this server.
+    is_log_apart: Arc<AtomicBool>,
     tasks: TaskTracker,
     /// The connector.
     whose: String,
@@ -94,6 +96,7 @@ impl SharedQuota {
             tasks,
             time: None,
             log: Default::default(),
+            is_log_apart: Arc::default(),
             whose,
             kind: None,
             replica,
@@ -137,14 +140,11 @@ impl SharedQuota {
         request: &SlotRequest,
         until: Instant,
     ) -> Result<SlotReply, LinkError> {
-        let (mut keys, name) = (self.keys(request.scope).to_vec(), self.next_name());
+        let name = self.next_name();
         let paces = Gcra::for_request(&terms.quota, request);
         let numbers = arguments(terms, request, paces, &name);
         let mut args: Vec<Vec<u8>> = numbers.into_iter().map(String::into_bytes).collect();
-        args.extend(seen_arguments(self.time.as_ref().and_then(RedisTime::seen)));
-        if self.time.is_some() {
-            keys.extend_from_slice(&self.log);
-        }
+        args.extend(seen_arguments(terms.seen));
         let mut undelivered = GiveBackOnDrop {
             shared: self,
             terms,
@@ -152,7 +152,15 @@ impl SharedQuota {
             // A call that was already made always counts, and a look makes none.
             name: (request.aim == RequestAim::Spend).then(|| name.clone()),
         };
-        let reply: ScriptReply = self.run(&self.scripts.request, &keys, &args).await?;
+        let (script, keys) = (&self.scripts.request, self.request_keys(request.scope));
+        let mut reply = self.run(script, &keys, &args).await;
+        if reply.as_ref().is_err_and(is_log_apart) {
+            // A cluster's node used as a single server.
+            self.is_log_apart.store(true, Ordering::Relaxed);
+            let keys = self.request_keys(request.scope);
+            reply = self.run(script, &keys, &args).await;
+        }
+        let reply: ScriptReply = reply?;
         undelivered.name = None;
         let (is_granted, pause_of_all, pause_of_background) = (reply.0 == 1, reply.3, reply.4);
         let slot = Slot {
@@ -168,6 +176,18 @@ impl SharedQuota {
                 is_over: false,
             },
         })
+    }
+
+    /// What this replica has seen in Redis. `None` if a script cannot compare it with the data.
+    pub(super) fn seen(&self) -> Option<(DataToken, NotedPoll)> {
+        self.time.as_ref().and_then(RedisTime::seen)
+    }
+
+    /// The keys of the request script.
+    fn request_keys(&self, scope: ScopeTag) -> Vec<String> {
+        let has_log = self.time.is_some() && !self.is_log_apart.load(Ordering::Relaxed);
+        let log = if has_log { &self.log[..] } else { &[] };
+        [&self.keys(scope)[..], log].concat()
     }
 
     /// A name that is unique among the calls of all replicas.
@@ -277,6 +297,11 @@ impl SharedQuota {
 
 fn script(body: &str) -> Script {
     Script::new(&[include_str!("clock.lua"), body].concat())
+}
+
+/// Whether the log is in another hash slot than the counts.
+fn is_log_apart(error: &LinkError) -> bool {
+    matches!(error, LinkError::Failed(code) if code.as_str() == "CROSSSLOT")
 }
 
 fn duration(micros: i64) -> Duration {

@@ -204,8 +204,8 @@ impl MemoryCache {
         self.store_if(key, kept, || true);
     }
 
-    /// As [`MemoryCache::store`], if `wanted` returns true while it is stored. Nothing drops
-    /// answers in between.
+    /// As [`MemoryCache::store`], if `wanted` returns true. Between that call and the insertion
+    /// nothing drops the answer at this key, or the answers of its user.
     pub(super) fn store_if(&self, key: SlotKey, kept: MemoryEntry, wanted: impl FnOnce() -> bool) {
         let _writing = self.writers.lock(&key);
         let is_later = self.asked(&key).is_some_and(|asked| asked > kept.asked);

@@ -78,7 +78,8 @@ impl BaseForm {
         }
     }
 
-    /// Whether users decide about the address.
+    /// Whether the list of allowed hosts decides about the address: users name a part of it, or it
+    /// is a fixed address that the settings must allow.
     #[must_use]
     pub(crate) fn is_named(&self) -> bool {
         match self {
@@ -180,7 +181,8 @@ pub(crate) fn fixed_address(address: &str) -> Result<Url, BaseError> {
     allowed_address(address, &[], false)
 }
 
-/// The address as a URL, if it is on an allowed host. A fixed address needs no list.
+/// The address as a URL, if it is on an allowed host. `is_named`: see [`BaseForm::is_named`]; other
+/// addresses need no list.
 fn allowed_address(
     address: &str,
     allowed: &[HostPattern],

@@ -350,7 +350,7 @@ impl RenderedCredential {
     /// Headers without those of the credential.
     pub(super) fn without(&self, headers: &HeaderMap) -> HeaderMap {
         let mut headers = headers.clone();
-        for (name, _) in &self.headers {
+        for name in self.names() {
             headers.remove(name);
         }
         headers
@@ -500,6 +500,30 @@ mod tests {
             assert_eq!(tagged, [expected.unwrap_or_default()]);
             assert!(!form.takes_any_header());
         }
+    }
+
+    #[test]
+    fn no_header_of_a_credential_is_shown_not_even_one_with_a_fetched_token() {
+        let form = CredentialForm::of(vec![
+            (AUTHORIZATION, vec![CredentialPiece::Fetched]),
+            (
+                HeaderName::from_static("x-key"),
+                vec![CredentialPiece::Header],
+            ),
+        ]);
+        let (auth, user) = (AuthHeader::parse("Bearer abc").unwrap(), info(&[]));
+        let source = CredentialSource {
+            auth: &auth,
+            user: &user,
+        };
+        let rendered = form.render(source).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("accept", HeaderValue::from_static("text/plain"));
+        let token = SecretString::from("fetched");
+        rendered.add_to(&mut headers, Some(&token)).unwrap();
+        let shown = rendered.without(&headers);
+        let names: Vec<_> = shown.keys().map(HeaderName::as_str).collect();
+        assert_eq!((headers.len(), names), (3, vec!["accept"]));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Handles connections, TLS, and the headers of every call. Decompresses gzip while reading.
 //! Follows no redirects, keeps no cookies, uses no proxies. Sends nothing but GET, and POST that
-//! only reads ([`ReadMethod`]).
+//! only reads ([`ReadMethod`]) or fetches a token.
 
 use std::error::Error;
 use std::fmt;

@@ -109,7 +109,7 @@ fn next_cursor(
 }
 
 impl Pager {
-    /// The page after `reply`, in the list whose last page `request` asked for.
+    /// The page that follows `reply`, which is the reply to `request`.
     ///
     /// # Errors
     /// [`crate::domain::error::BadReply::Shape`] if it cannot be determined whether there is one.

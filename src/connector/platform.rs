@@ -60,8 +60,8 @@ impl Platform {
         &self.shared_login
     }
 
-    /// The credential of a question without one: the shared login, or nothing if the CRM
-    /// needs no header of the caller. `None` if the caller has to send a credential.
+    /// The credential of a question without one: the shared login, or an empty credential if the
+    /// CRM needs no header of the caller. `None` if the caller has to send a credential.
     #[must_use]
     pub(crate) fn lent_credential(&self) -> Option<AuthHeader> {
         if !self.profile().reads_auth_header() {
@@ -143,7 +143,7 @@ impl Platform {
         self.keys.auth(&self.place(user), headers)
     }
 
-    /// The CRM that a user's calls go to, and its own names for people and accounts.
+    /// The CRM that a user's calls go to: in another one, the same id may be somebody else's.
     #[must_use]
     pub(crate) fn place<'a>(&'a self, user: &'a User) -> CrmPlace<'a> {
         let (base_url, host) = self.base_and_host(user);

@@ -151,7 +151,7 @@ impl Number {
         loop {
             let subscriber: String = plan.subscriber.chars().map(|c| digit(c, rng)).collect();
             // A North American exchange is not N11, which is a service such as 911. The other plans
-            // allow it.
+            // have such numbers too, but can do without them.
             if subscriber.get(1..3) != Some("11") {
                 return Self {
                     plan,

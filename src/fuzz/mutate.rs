@@ -5,7 +5,7 @@ use fastrand::Rng;
 use prost::encoding::{decode_varint, encode_varint};
 use serde_json::Value;
 
-/// What parsers tend to stumble over, beside parts of other inputs.
+/// What parsers tend to stumble over. The other texts that are inserted are parts of the input.
 const TOKENS: [&str; 40] = [
     "\0",
     "\n",
@@ -225,7 +225,8 @@ fn change(value: &mut Value, copy: Value, rng: &mut Rng) {
     };
 }
 
-/// Protobuf after a byte or two, with a field left out, repeated, moved or renumbered.
+/// Protobuf after the first byte, with a field left out, repeated, moved, renumbered or with other
+/// content.
 fn fields(data: &[u8], rng: &mut Rng) -> Vec<u8> {
     let (head, message) = data.split_at(data.len().min(1));
     let mut fields = fields_of(message);

@@ -138,7 +138,7 @@ fn is_short(field: &str, what: &str) {
     assert!(length <= LONGEST_VIOLATION, "{field} {what}");
 }
 
-/// However frames are cut, they are the same, and nothing is kept of them.
+/// However the bytes are cut, the frames are the same, and together no longer than the bytes.
 fn frames_are_sound(bytes: &[u8]) {
     let whole = frames_of(&[bytes]);
     let heads = whole.len() * 9;

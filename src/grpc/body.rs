@@ -1,9 +1,10 @@
 //! The body of a request, passed on once it is complete.
 //!
 //! Every method of the service takes one message. The body is held back until the request has
-//! ended. So an incomplete request costs only its bytes: it has no place, no memory is reserved for
-//! its announced length, and nothing is decoded. Size and time are limited. A request that arrives
-//! all at once costs nothing more.
+//! ended. So an incomplete request costs only its bytes and one of the places for incomplete
+//! requests: it has no place among the calls, no memory is reserved for its announced length, and
+//! nothing is decoded. Size and time are limited. A request that arrives all at once costs nothing
+//! more.
 
 use std::fmt;
 use std::pin::Pin;

@@ -45,7 +45,7 @@ pub(crate) struct ConnectorFigures {
     /// Fresh and stale answers from memory, and from Redis.
     pub(crate) memory: [u64; 2],
     pub(crate) redis: [u64; 2],
-    /// Look-ups that waited for a call to the CRM, and those that shared another's.
+    /// Look-ups that waited for a call to the CRM, and how many of them shared another's.
     pub(crate) crm: u64,
     pub(crate) shared: u64,
     /// Look-ups that the quota refused.

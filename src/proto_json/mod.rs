@@ -1,8 +1,9 @@
 //! proto3 JSON of the messages in `proto/`, by their descriptors.
 //!
-//! Messages are written with all their fields, as App Connect's own object. Requests are read
-//! strictly: an unknown field, a field that is given twice and a value of another type are refused,
-//! with the path of the field. No error contains a value of the text.
+//! Messages are written with all their fields, also those with default values, because App
+//! Connect's own objects have them all. Requests are read strictly: an unknown field, a field that
+//! is given twice and a value of another type are refused, with the path of the field. No error
+//! contains a value of the text.
 
 use std::sync::LazyLock;
 

@@ -192,8 +192,9 @@ impl RedisTime {
         latest.data.filter(|_| latest.connection == connection)
     }
 
-    /// The data token after the last loss, and the last poll that Redis has noted. Data without
-    /// either is not the data that this process has seen last. `None` if that cannot be said.
+    /// The data token after the last loss, and the last poll that Redis has noted. If Redis has
+    /// another token, or notes an earlier poll of this replica, it does not have the data that this
+    /// process has seen last. `None` if that cannot be said.
     pub(crate) fn seen(&self) -> Option<(DataToken, NotedPoll)> {
         let latest = (*self.latest.lock())?;
         latest.loss.zip(latest.noted)

@@ -11,7 +11,7 @@ use crate::domain::{Entry, Freshness, LookupError, Timestamp};
 use crate::flight::Seat;
 use crate::metrics::PlatformLabels;
 
-/// When a caller came to a load, and whether others share it.
+/// When a caller came to a load, and whether somebody else had begun it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival {
     at: Timestamp,

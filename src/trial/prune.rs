@@ -7,8 +7,9 @@ use crate::connector::{ReachStep, Reached, Role};
 /// A place, seen from a value on the way to it.
 type Below<'r> = (&'r [ReachStep], Role);
 
-/// The parts of a reply at these places. Each scalar is replaced by `replace`; everything else is
-/// left out. Lists keep their length, because paging counts entries.
+/// The parts of a reply at these places. `replace` replaces each number and each text; true, false
+/// and null stay as they are; everything else is left out. Lists keep their length, because paging
+/// counts entries.
 pub(super) fn pruned(
     reply: &Value,
     reached: &[Reached],

@@ -44,7 +44,8 @@ pub(crate) enum RecordError {
 /// files.
 ///
 /// # Errors
-/// Nothing is written then.
+/// [`RecordError`]. Nothing is written then, unless it is the writing of a file that fails: files
+/// before it stay.
 pub(crate) async fn record(
     trial: &Trial,
     look_ups: &[&LookUp],

@@ -213,7 +213,8 @@ fn invented_american(n: usize) -> String {
     format!("{}55501{:02}", 202 + n / 100, n % 100)
 }
 
-/// Keeps the first half, which says where the number is. The result has to be a valid number.
+/// Keeps the first half, which says where the number is, because the look-up of the result needs a
+/// valid number. It may still be none; then nothing is recorded.
 fn invented(n: usize, national: &str) -> String {
     let kept = national.len().div_ceil(2);
     let digits = national.len() - kept;

@@ -177,8 +177,8 @@ impl LogReader {
         }
     }
 
-    /// Waits before the next poll: for so long, or until there is another connection, on which
-    /// nothing may be used before it was polled.
+    /// Waits before the next poll: for `longest`, or until there is a new connection if that is
+    /// sooner. Nothing that comes over a new connection may be used before a poll on it.
     pub(crate) async fn pause(&self, longest: Duration) {
         let _ = clock::timeout(longest, self.link.connected_after(self.tried_on)).await;
     }

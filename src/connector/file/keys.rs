@@ -249,7 +249,10 @@ pub(super) const RATE: &[Key] = &[
 pub(super) const ERRORS: &[Key] = &[
     ("status", "A status or a list of them."),
     ("header", "Headers and their values."),
-    ("where", "Paths, and the values that one of them must have."),
+    (
+        "where",
+        "Paths, each with the values of which it must have one.",
+    ),
     (
         "where_not",
         "Paths, and the values that they must not have.",

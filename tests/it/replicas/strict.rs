@@ -136,9 +136,23 @@ async fn a_strict_crm_refuses_a_fleet_nothing_whether_redis_is_there_or_cannot_b
         ),
         replica,
         with_redis(&scripts, "refusing scripts", 5),
+        node_of_a_cluster(),
         killed_and_back(),
         restarted(),
     );
+}
+
+/// A cluster's node that is used as a single server. Its counts and its log are in different slots.
+async fn node_of_a_cluster() {
+    let (strict, redis) = (
+        StrictCrm::start(RATE, PER, 7).await,
+        RedisServer::with(&["--cluster-enabled", "yes"]).await,
+    );
+    redis.run::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+    let daemons = fleet(&strict, &redis.url()).await;
+    refuses_nothing(&strict, &daemons, "node of a cluster").await;
+    let is_shared = redis.keys().iter().any(|key| key.contains("{q:"));
+    assert!(is_shared, "the replicas count in Redis");
 }
 
 /// Redis is killed while the quota is in use, and comes back empty.

@@ -32,6 +32,7 @@ pub(crate) use names::{PartyHash, hex};
 pub use reads::Reads;
 pub use secret::SharedSecret;
 pub(crate) use time::DATA_TOKEN;
+pub(crate) use time::NotedPoll;
 pub use time::{DataToken, RedisTime, TimePoll};
 
 /// A reading of Redis' time. Its clock is not virtual, so nothing is said of whether it runs evenly.
