@@ -53,10 +53,9 @@
 //! nothing is spent until those calls have left the window ([`past`]). For longer windows a restart
 //! may spend the quota a second time. What Redis has lost of a day, and what was spent without it,
 //! counts only in the replica that spent it. If places are limited, nothing is spent until the
-//! calls of other replicas must have ended. If a call may take longer than ten seconds, there is no
-//! such wait. The log of invalidations shows the loss of all data. If Redis
-//! loses the calls of one scope, the next request notices. If it loses all that it knows of the
-//! scope, a replica that made calls in it within the last minute notices.
+//! calls of other replicas must have ended, unless a call may take longer than ten seconds. The log
+//! of invalidations shows the loss of all data. The next request notices the loss of its scope's
+//! calls. A replica with calls of the last minute notices the loss of all about their scope.
 //!
 //! # Hints
 //! A refusal (429) pauses the scope for as long as the reply says, or for 1 s doubling up to 60 s.

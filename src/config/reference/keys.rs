@@ -244,7 +244,8 @@ pub(super) const SETTINGS: [Setting; 54] = [
     in_words(
         "connectors.NAME.quota.search",
         "by kind",
-        "`{ rate, per, burst, prefetch_share }` for searches only, if the CRM counts searches separately",
+        "`{ rate, per, burst, prefetch_share }` for searches only, if the CRM counts searches separately. If you set \
+         `quota.rate` or `quota.per`, the defaults of `quota.search` and `quota.other` no longer apply: set them too",
     ),
     in_words(
         "connectors.NAME.quota.other",
