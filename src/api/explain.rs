@@ -108,8 +108,7 @@ impl ContactApi {
         served: &'a ServedPlatform,
         context: &RequestContext,
     ) -> LookupTally<'a> {
-        let span = context.span.clone();
-        let mut tally = LookupTally::start(&self.metrics, Trigger::ManualRefresh, span);
+        let mut tally = context.tally(&self.metrics, Trigger::ManualRefresh);
         tally.set_platform(&served.counters);
         tally
     }

@@ -18,7 +18,7 @@ use crate::domain::phone::WithheldWords;
 use crate::domain::{AuthHeader, LookupError};
 use crate::metrics::Metrics;
 use crate::pb::v1 as pb;
-use crate::resolver::{Answer, Question, Resolver};
+use crate::resolver::{Answer, Question, Resolver, Trigger};
 use crate::trace::{Span, Tracer};
 
 mod because;
@@ -99,6 +99,13 @@ impl RequestContext {
             timeout: timeout.map(|timeout| timeout.saturating_sub((timeout / 10).min(WAY_BACK))),
             span,
         }
+    }
+
+    /// The tally of a look-up by this request.
+    fn tally<'a>(&self, metrics: &'a Metrics, trigger: Trigger) -> LookupTally<'a> {
+        let mut tally = LookupTally::start(metrics, trigger, self.span.clone());
+        tally.client.clone_from(&self.client);
+        tally
     }
 
     /// Checks that the client's lists, if it has any, contain what it asks for.
@@ -196,8 +203,7 @@ impl ContactApi {
     ) -> Result<FindReply, ApiError> {
         self.calls.find.inc();
         let trigger = fields::trigger(request.trigger());
-        let mut tally = LookupTally::start(&self.metrics, trigger, context.span.clone());
-        tally.client.clone_from(&context.client);
+        let mut tally = context.tally(&self.metrics, trigger);
         let reply = self.look_up(context, request, &mut tally).await;
         reply.inspect_err(|error| tally.failed(error))
     }

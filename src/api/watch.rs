@@ -70,7 +70,7 @@ impl ContactApi {
         events: &mpsc::Sender<WatchItem>,
     ) {
         let trigger = fields::trigger(request.trigger());
-        let mut tally = LookupTally::start(&self.metrics, trigger, context.span.clone());
+        let mut tally = context.tally(&self.metrics, trigger);
         let ended = self.look_up_watched(context, request, &mut tally, events);
         if let Err(error) = ended.await {
             if !tally.is_counted() {

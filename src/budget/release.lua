@@ -33,7 +33,7 @@ if after >= 0 then
 end
 
 if now then
-  local held = redis.call('ZREVRANGE', KEYS[2], 0, 1, 'WITHSCORES')
+  local held = redis.call('ZRANGE', KEYS[2], 0, 1, 'REV', 'WITHSCORES')
   local other = held[1] == ARGV[1] and 3 or 1
   last_is(held[other] or '', (held[other + 1] or now) - now)
 end

@@ -1,7 +1,7 @@
 //! The opt-in log of look-ups: one line for each, no number in it, switched by SIGHUP.
 
 use contactd::grpc::client::ContactServiceClient;
-use contactd::pb::v1::FindContactRequest;
+use contactd::pb::v1::{ExplainContactRequest, FindContactRequest};
 use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 
@@ -170,8 +170,21 @@ async fn a_hash_is_the_same_elsewhere_only_with_a_secret_file_and_the_client_is_
         "[log]\nlookups = true\n[grpc]\ntokens = [{{ name = \"pbx\", sha256 = \"{token}\" }}]"
     );
     let program = start(&settings(&crm, &tokens)).await;
-    let request = with_token("Bearer secret-token", find());
-    client(&program).await.find_contact(request).await.unwrap();
-    eventually("a line", || !lines(&program).is_empty()).await;
-    assert_eq!(lines(&program)[0]["client"], "pbx");
+    let mut client = client(&program).await;
+    let (find, token) = (find(), "Bearer secret-token");
+    let request = with_token(token, find.clone());
+    client.find_contact(request).await.unwrap();
+    let request = with_token(token, find.clone());
+    let mut events = client.watch_contact(request).await.unwrap().into_inner();
+    while events.message().await.unwrap().is_some() {}
+    let explained = ExplainContactRequest {
+        question: Some(find),
+        live: true,
+    };
+    let request = with_token(token, explained);
+    client.explain_contact(request).await.unwrap();
+    eventually("three lines", || lines(&program).len() == 3).await;
+    for line in lines(&program) {
+        assert_eq!(line["client"], "pbx", "{line}");
+    }
 }

@@ -42,9 +42,9 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "grpc.hostnames",
-        "further host names under which clients on this machine call the daemon. Without `tokens`, a request with any \
-         other `Host` (except `localhost` and loopback addresses) may not use the daemon's own credentials and may not \
-         invalidate answers",
+        "further host names under which clients on this machine call the daemon. If `tokens` is empty and `listen` is \
+         a loopback address, a request with any other `Host` (except `localhost` and loopback addresses) may not use \
+         the daemon's own credentials and may not invalidate answers",
     ),
     setting(
         "grpc.insecure",
