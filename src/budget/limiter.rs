@@ -225,7 +225,12 @@ impl QuotaLimiter {
 
     /// Counts a call that was already made, whether there is room or not.
     async fn count_made(&self, request: &SlotRequest, until: Instant) -> SlotReply {
-        let terms = self.settings().shared_terms(self.call_timeout);
+        let settings = self.settings();
+        let per = settings.quota.per();
+        let terms = SharedTerms {
+            expected: self.local.expected_in_redis(request.scope, per),
+            ..settings.shared_terms(self.call_timeout)
+        };
         let counted_in_redis = match &self.shared {
             Some(shared) => shared.request(&terms, request, until).await.ok(),
             None => None,

@@ -8,8 +8,9 @@
 --            kept              until when one call of each window is reserved for verified credentials
 --            allowed, allowed_until  how many calls the CRM allows if fewer than documented, and how long that holds
 --            unknown           until when nobody may call, because the count was lost
---            last, last_until  the name of the last call, and until when it must be held, unless the calls are lost
--- KEYS[2], KEYS[3]  the calls held, of all lanes and of the background lanes: a name each, and until when
+--            whole_until       until when KEYS[2] has a member without a name, unless its calls were lost
+-- KEYS[2], KEYS[3]  the calls held, of all lanes and of the background lanes: a name each, and until when; in KEYS[2] also
+--                   a member without a name, which shows that no call was lost
 -- KEYS[4]  the scope's totals over all kinds of calls:
 --            pop     until when the background lanes are stopped for a call pop that waits for a place on the wire
 --            dN, sN  calls of the part N of a day, of all lanes and of the background lanes
@@ -66,7 +67,7 @@ if not now or not made and not has_seen_data() then
   return { 0, again, again, 0, 0, 0, {}, 0, {}, 0, { limit, share_limit }, { 0, 0, 0, 0, 0, 0, 0 } }
 end
 local stored = redis.call('HMGET', KEYS[1], 'all', 'share', 'rest', 'share_rest', 'pop', 'kept', 'unknown',
-  'allowed', 'allowed_until', 'last', 'last_until')
+  'allowed', 'allowed_until', 'whole_until')
 
 -- After a clock step or a change of the quota no wait is longer than this quota can cause.
 local function read(field, longest)
@@ -98,15 +99,17 @@ end
 local function slide(key, hold)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', text(now))
   for _, name in ipairs(redis.call('ZRANGE', key, '(' .. text(now + hold), '+inf', 'BYSCORE')) do
-    redis.call('ZADD', key, text(now + hold), name)
+    if name ~= '' then redis.call('ZADD', key, text(now + hold), name) end
   end
   return redis.call('ZCARD', key)
 end
 
 -- Microseconds until each of the first calls is free. One that is under way may be free a window from now.
 local function frees(key)
-  local times, scored = {}, redis.call('ZRANGE', key, 0, foreseen - 1, 'WITHSCORES')
-  for n = 2, #scored, 2 do times[n / 2] = math.min(tonumber(scored[n]) - now, per) end
+  local times, scored = {}, redis.call('ZRANGE', key, 0, foreseen, 'WITHSCORES')
+  for n = 2, #scored, 2 do
+    if scored[n - 1] ~= '' and #times < foreseen then times[#times + 1] = math.min(tonumber(scored[n]) - now, per) end
+  end
   return times
 end
 
@@ -212,13 +215,16 @@ local function wait_of_share()
 end
 
 local held, share_held = slide(KEYS[2], hold), slide(KEYS[3], hold)
-if unknown_for > 0 and not made and not looks then
-  local function is_gone(name) return not redis.call('ZSCORE', KEYS[2], name) end
-  local scope_is_gone = not stored[1] and (ARGV[22] == '1' or held > 0)
-  local last_is_gone = ARGV[13] ~= '' and is_gone(ARGV[13])
-  if scope_is_gone or last_is_gone or tonumber(stored[11] or 0) > now and is_gone(stored[10]) then
-    unknown = now + unknown_for
-    stored[11] = nil
+local is_whole = redis.call('ZSCORE', KEYS[2], '')
+local is_known = stored[1] or ARGV[22] ~= '1' and held == 0
+local is_lost = not is_whole and (tonumber(stored[10] or 0) > now or not is_known)
+if is_whole then held, stored[10] = held - 1, is_whole end
+
+if unknown_for > 0 and not looks then
+  local last_is_gone = ARGV[13] ~= '' and not redis.call('ZSCORE', KEYS[2], ARGV[13])
+  if is_lost or last_is_gone then
+    unknown, is_lost = now + unknown_for, false
+    stored[10] = nil
   end
   -- It is held again, so that its loss is noticed only once.
   if last_is_gone then redis.call('ZADD', KEYS[2], text(now + tonumber(ARGV[21])), ARGV[13]) end
@@ -236,8 +242,10 @@ if granted then
   count_in_totals()
   all = all + interval
   redis.call('ZADD', KEYS[2], text(now + hold), ARGV[12])
-  -- A little less, because Redis' clock may be set back by a little.
-  stored[10], stored[11] = ARGV[12], text(now + 0.95 * hold)
+  -- A call that does not wait for lost calls hides no loss.
+  local others_wait = math.max(unknown, tonumber(stored[7] or 0)) > now
+  if is_lost or not others_wait then stored[10] = text(now + hold) end
+  if not is_lost and not others_wait then redis.call('ZADD', KEYS[2], stored[10], '') end
   held = held + 1
   if background then
     share = share + share_interval
@@ -257,9 +265,9 @@ end
 if granted and (places > 0 or day > 0) or place_pop > now then keep_totals() end
 
 if granted or not looks and (pop > now or unknown > now) then
-  local fields = { 'all', text(all), 'share', text(share), 'pop', text(pop), 'last', stored[10] or '',
-    'last_until', stored[11] or 0, 'unknown', unknown_for > 0 and text(unknown) or stored[7] or 0 }
-  if kept > now then fields[13], fields[14] = 'kept', text(kept) end
+  local fields = { 'all', text(all), 'share', text(share), 'pop', text(pop), 'whole_until', stored[10] or 0,
+    'unknown', unknown_for > 0 and text(unknown) or stored[7] or 0 }
+  if kept > now then fields[11], fields[12] = 'kept', text(kept) end
   redis.call('HSET', KEYS[1], unpack(fields))
   local last = math.max(all, share, rest, share_rest, pop, kept, unknown, tonumber(stored[9] or 0))
   last = math.max(last, now + tonumber(ARGV[23]), now + hold)

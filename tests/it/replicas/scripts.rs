@@ -240,6 +240,37 @@ async fn a_call_that_is_counted_when_its_window_is_over_is_no_loss() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
+async fn a_call_that_does_not_wait_for_lost_calls_leaves_the_loss_to_others() {
+    for (is_made, is_unpaced) in [(true, false), (false, true)] {
+        let scope = Scope::with_window(3).await;
+        assert!(scope.is_granted("a", false));
+        scope.redis.run::<u32>(&["DEL", KEYS[1], KEYS[2]]);
+        let aim = Aim {
+            is_made,
+            is_unpaced,
+            ..Aim::default()
+        };
+        assert!(scope.request_as("b", false, aim).0);
+        scope.release("b", false, SECOND);
+        assert!(!scope.is_granted("c", false), "{is_made}");
+        // What else is known of the scope is lost while calls wait.
+        scope.redis.run::<u32>(&["DEL", KEYS[0]]);
+        assert!(!scope.is_granted("d", false), "{is_made}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn nothing_waits_if_the_calls_are_there_and_what_else_is_known_is_lost() {
+    let scope = Scope::with_window(3).await;
+    assert!(scope.is_granted("a", false) && scope.is_granted("b", false));
+    scope.redis.run::<u32>(&["DEL", KEYS[0]]);
+    assert!(scope.is_granted("c", false));
+    assert!(!scope.is_granted("d", false), "there were three");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
 async fn only_time_ends_the_wait_for_lost_calls() {
     let scope = Scope::with_window(3).await;
     assert!(scope.is_granted("a", false));
