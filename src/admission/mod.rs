@@ -205,7 +205,7 @@ impl Admissions {
     /// begun already admit nobody.
     pub(crate) fn clear_here(&self) {
         let now = self.clock.now();
-        self.all_revoked.fetch_max(now.0 + 1, Ordering::AcqRel);
+        self.all_revoked.fetch_max(now.0, Ordering::AcqRel);
         self.revocations.fetch_add(1, Ordering::AcqRel);
         self.memory.invalidate_all();
     }

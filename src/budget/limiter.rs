@@ -175,13 +175,20 @@ impl QuotaLimiter {
         seen: Option<(DataToken, NotedPoll)>,
         until: Instant,
     ) -> SlotReply {
-        let (settings, absent) = (self.settings(), self.past.lock().absent(clock::now()));
+        let (settings, now) = (self.settings(), clock::now());
+        let (absent, source) = {
+            let past = self.past.lock();
+            (past.absent(now), past.source(now))
+        };
         let quota = &settings.quota;
         let terms = SharedTerms {
             totals: request.totals.leaving(absent),
             own: self.local.held_in_totals(request.scope),
             left_to_absent: request.limits.all - request.limits.leaving(absent).all,
-            expected: self.local.expected_in_redis(request.scope, quota.per()),
+            expected: ExpectedInRedis {
+                is_loss_over: source == CountSource::SharedWithinShare,
+                ..self.local.expected_in_redis(request.scope, quota.per())
+            },
             seen,
             ..settings.shared_terms(self.call_timeout)
         };

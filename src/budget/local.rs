@@ -239,6 +239,7 @@ impl LocalLimiter {
             held_for: until.saturating_duration_since(now),
         });
         ExpectedInRedis {
+            is_loss_over: false,
             is_scope_known: held.counted.is_some_and(|at| now < at + SCOPE_KNOWN),
             call: call.filter(|call| call.held_for > shortest),
         }

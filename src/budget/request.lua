@@ -26,7 +26,8 @@
 --          16: '1' for a probe, which goes although the scope is paused   17: '1' if the call is made already
 --          18: how many calls a forecast knows   19: tolerance of all for the background lanes
 --          20: how long nobody may call after the count was lost   21: how much longer to hold the call of 13
---          22: '1' if the scope must be known here   23: for how long after a call it must be known
+--          22: '1' if the scope must be known here, '2' if a loss of all data was just waited for
+--          23: for how long after a call it must be known
 --          24: calls of a window that are left to replicas that cannot reach this server
 --          25, 26: calls that may be on the wire, of all and of the background lanes, 0 if the CRM does not limit them
 --          27, 28: calls of a day, likewise   29: how long a call may be on the wire
@@ -57,7 +58,7 @@ local function text(number) return string.format('%.0f', number) end
 local function has_seen_data()
   if not KEYS[7] or ARGV[37] == '' then return true end
   local polled = redis.call('ZSCORE', KEYS[8], ARGV[38])
-  return redis.call('HGET', KEYS[7], 'loss') == ARGV[37] and not (polled and tonumber(polled) < tonumber(ARGV[39]))
+  return redis.call('HGET', KEYS[7], 'loss') == ARGV[37] and tonumber(polled or 0) >= tonumber(ARGV[39])
 end
 
 local now = steady_now()
@@ -154,8 +155,16 @@ local function calls_of_day()
 end
 
 local wire, share_wire, place_pop = 0, 0, now
+
+-- The held calls that have not ended. They have a place even if the places were lost.
+local function not_ended(key)
+  local mark = tonumber(redis.call('ZSCORE', key, '') or 0)
+  return redis.call('ZCOUNT', key, '(' .. text(now + per), '+inf') - (mark > now + per and 1 or 0)
+end
+
 if places > 0 then
   wire, share_wire = slide(KEYS[5], call_time), slide(KEYS[6], call_time)
+  wire, share_wire = math.max(wire, not_ended(KEYS[2])), math.max(share_wire, not_ended(KEYS[3]))
   place_pop = tonumber(redis.call('HGET', KEYS[4], 'pop') or now)
   place_pop = math.min(math.max(place_pop, now), now + look_again + place_lateness)
 end
@@ -216,7 +225,7 @@ end
 
 local held, share_held = slide(KEYS[2], hold), slide(KEYS[3], hold)
 local is_whole = redis.call('ZSCORE', KEYS[2], '')
-local is_known = stored[1] or ARGV[22] ~= '1' and held == 0
+local is_known = stored[1] or ARGV[22] == '2' or ARGV[22] == '0' and held == 0
 local is_lost = not is_whole and (tonumber(stored[10] or 0) > now or not is_known)
 if is_whole then held, stored[10] = held - 1, is_whole end
 

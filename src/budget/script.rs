@@ -135,7 +135,11 @@ fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra;
         even.tolerance,
         micros(unknown_for),
         expected.map_or(0, |call| micros(call.held_for)),
-        i64::from(terms.expected.is_scope_known),
+        match (terms.expected.is_scope_known, terms.expected.is_loss_over) {
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) => 0,
+        },
         micros(SCOPE_KNOWN),
         i64::from(terms.left_to_absent),
     ]
