@@ -252,7 +252,7 @@ async fn a_strict_crm_refuses_nothing_when_a_token_that_is_in_use_comes_with_new
     for seed in 0..3 {
         let strict = StrictCrm::start(rate, per, seed).await;
         let toml = format!(
-            "lookup.call_timeout = \"500ms\"\n[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n\
+            "lookup.call_timeout = \"1s\"\n[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\n\
              quota = {{ rate = {rate}, per = \"1s\", burst = {rate} }}\n",
             strict.crm.url()
         );
@@ -265,7 +265,7 @@ async fn a_strict_crm_refuses_nothing_when_a_token_that_is_in_use_comes_with_new
         of(0, 0).await.unwrap();
         for round in 0..4 {
             // Long enough for all that was counted before to be forgotten.
-            clock::sleep(2 * per).await;
+            clock::sleep(per.mul_f64(2.5)).await;
             let known = (0..rate).map(|n| of(0, 1 + round * 100 + n));
             let new = (0..rate).map(|n| of(1 + round * rate + n, 50 + round * 100 + n));
             let (known, new) = join(join_all(known), async {
@@ -273,7 +273,12 @@ async fn a_strict_crm_refuses_nothing_when_a_token_that_is_in_use_comes_with_new
                 join_all(new).await
             })
             .await;
-            assert!(known.iter().chain(&new).all(Result::is_ok));
+            let failed: Vec<_> = known
+                .iter()
+                .chain(&new)
+                .filter_map(|r| r.as_ref().err())
+                .collect();
+            assert!(failed.is_empty(), "{failed:?}");
         }
         assert_eq!(
             strict.refused(),
