@@ -76,12 +76,12 @@ async fn trust_counts_from_when_the_crm_was_asked() {
     );
 }
 
-#[tokio::test]
-async fn a_call_that_began_before_a_refusal_does_not_undo_it() {
+/// A call that began before `revoke` admits nobody, and one that begins later does.
+async fn only_later_calls_admit_after(revoke: impl Fn(&Admissions)) {
     let (admissions, clock) = admissions();
     let asked = clock.now();
     clock.advance(Duration::from_millis(5));
-    admissions.revoke_here(auth(1));
+    revoke(&admissions);
     admissions
         .admit(user(1), auth(1), Identity::Caller, asked)
         .await;
@@ -94,20 +94,13 @@ async fn a_call_that_began_before_a_refusal_does_not_undo_it() {
 }
 
 #[tokio::test]
+async fn a_call_that_began_before_a_refusal_does_not_undo_it() {
+    only_later_calls_admit_after(|admissions| admissions.revoke_here(auth(1))).await;
+}
+
+#[tokio::test]
 async fn a_call_that_began_before_refusals_were_lost_admits_nobody() {
-    let (admissions, clock) = admissions();
-    let asked = clock.now();
-    clock.advance(Duration::from_millis(5));
-    admissions.clear_here();
-    admissions
-        .admit(user(1), auth(1), Identity::Caller, asked)
-        .await;
-    assert_eq!(trust(&admissions, 1, 1), None);
-    clock.advance(Duration::from_millis(5));
-    admissions
-        .admit(user(1), auth(1), Identity::Caller, clock.now())
-        .await;
-    assert_eq!(trust(&admissions, 1, 1), Some(Trust::Verified));
+    only_later_calls_admit_after(Admissions::clear_here).await;
 }
 
 #[tokio::test]

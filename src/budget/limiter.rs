@@ -221,8 +221,8 @@ impl QuotaLimiter {
                     seen,
                     ..settings.shared_terms(self.call_timeout)
                 };
-                let seen = shared.request(&terms, request, now).await;
-                seen.unwrap_or_else(|_| SlotReply::denied(own()))
+                let reply = shared.request(&terms, request, now).await;
+                reply.unwrap_or_else(|_| SlotReply::denied(own()))
             }
             (_, CountSource::Own | CountSource::Shared | CountSource::SharedWithinShare) => {
                 SlotReply::denied(own())

@@ -45,8 +45,8 @@ struct TimeReading {
     connection: u64,
 }
 
-/// The last poll of this replica that Redis has noted. Data in which Redis has a note of an earlier
-/// poll is older than what this replica has seen.
+/// The last poll of this replica that Redis has noted. Data with a note of an earlier poll, or with
+/// none, is not what this replica has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotedPoll {
     /// The replica's name in the log.
@@ -193,8 +193,8 @@ impl RedisTime {
     }
 
     /// The data token after the last loss, and the last poll that Redis has noted. If Redis has
-    /// another token, or notes an earlier poll of this replica, it does not have the data that this
-    /// process has seen last. `None` if that cannot be said.
+    /// another token, or an earlier note of this replica's last poll or none, it does not have the
+    /// data that this process has seen last. `None` if that cannot be said.
     pub(crate) fn seen(&self) -> Option<(DataToken, NotedPoll)> {
         let latest = (*self.latest.lock())?;
         latest.loss.zip(latest.noted)

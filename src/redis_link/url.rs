@@ -39,7 +39,8 @@ pub(super) enum Topology {
 }
 
 /// How to escape characters with a special meaning in a URL.
-const SPECIAL: &str = "in a user or password write # as %23, ? as %3F, / as %2F, @ as %40, : as %3A, % as %25 and , as %2C";
+const SPECIAL: &str = "in a user or password write # as %23, ? as %3F, / as %2F, @ as %40, \
+                       : as %3A, % as %25 and , as %2C";
 
 /// Why a text is not a valid `redis.url`. Contains no part of it, because that may be the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
