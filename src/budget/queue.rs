@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::clock::Instant;
+use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
 
@@ -24,7 +25,7 @@ pub(super) struct QueueKey {
     pub(crate) proof: CredentialProof,
     /// When the load began.
     began: Instant,
-    /// Unchanged if the waiter is raised, so that it comes before later arrivals of its new lane.
+    /// Unchanged if the waiter moves up, so that it comes before later arrivals there.
     arrival: u64,
 }
 
@@ -62,6 +63,9 @@ pub(super) struct WaitersAhead {
 
 struct Waiter {
     wake: Arc<Notify>,
+    credential: ScopeTag,
+    /// Whether the CRM has accepted the credential since the waiter came.
+    is_proven: bool,
     /// Whether it has a deadline, and so must be woken if its turn comes later.
     impatient: bool,
 }
@@ -75,15 +79,18 @@ pub(super) struct WaitQueue {
 
 impl WaitQueue {
     /// Adds a waiter behind those of its lane and its kind of credential whose load is as old or
-    /// older.
+    /// older. If its credential is verified, that also holds for those that came with it before.
     /// The waiter must leave the queue again.
     pub(super) fn enter(
         &mut self,
         lane: Lane,
-        proof: CredentialProof,
+        (credential, proof): (ScopeTag, CredentialProof),
         began: Instant,
         wake: Arc<Notify>,
     ) -> QueueKey {
+        if proof == CredentialProof::Verified {
+            self.prove(credential);
+        }
         let key = QueueKey {
             lane,
             proof,
@@ -95,21 +102,47 @@ impl WaitQueue {
             key,
             Waiter {
                 wake,
+                credential,
+                is_proven: false,
                 impatient: false,
             },
         );
         key
     }
 
+    /// The CRM has accepted a credential: wakes its waiters that came unverified, so that each
+    /// updates its place. Otherwise younger loads of verified credentials would overtake them
+    /// without an end.
+    pub(super) fn prove(&mut self, credential: ScopeTag) {
+        for (key, waiter) in &mut self.waiters {
+            if waiter.credential == credential && key.proof == CredentialProof::Unverified {
+                waiter.is_proven = true;
+                waiter.wake.notify_one();
+            }
+        }
+    }
+
+    /// Whether the CRM has accepted this waiter's credential since it came.
+    pub(super) fn is_proven(&self, key: QueueKey) -> bool {
+        self.waiters
+            .get(&key)
+            .is_some_and(|waiter| waiter.is_proven)
+    }
+
     /// Updates a waiter, which may change its key.
-    pub(super) fn update(&mut self, key: QueueKey, lane: Lane, impatient: bool) -> QueueKey {
-        if lane == key.lane {
+    pub(super) fn update(
+        &mut self,
+        key: QueueKey,
+        (lane, proof): (Lane, CredentialProof),
+        impatient: bool,
+    ) -> QueueKey {
+        let moved = QueueKey { lane, proof, ..key };
+        if moved == key {
             if let Some(waiter) = self.waiters.get_mut(&key) {
                 waiter.impatient = impatient;
             }
             return key;
         }
-        let moved = QueueKey { lane, ..key };
         if let Some(waiter) = self.waiters.remove(&key) {
             self.waiters.insert(
                 moved,
@@ -192,12 +225,18 @@ impl fmt::Debug for WaitQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::KeyMaker;
+
+    fn credential(name: &str) -> ScopeTag {
+        KeyMaker::new([1; 16]).scope(&[name.as_bytes()])
+    }
 
     #[test]
     fn order_is_by_lane_then_by_arrival_and_a_raise_keeps_the_arrival() {
         let mut queue = WaitQueue::default();
         let began = crate::clock::now();
-        let mut enter = |lane| queue.enter(lane, CredentialProof::Verified, began, Arc::default());
+        let whose = (credential("a"), CredentialProof::Verified);
+        let mut enter = |lane| queue.enter(lane, whose, began, Arc::default());
         let (first, second) = (enter(Lane::Prefetch), enter(Lane::Prefetch));
         let (stale, pop) = (enter(Lane::Revalidate), enter(Lane::CallPop));
         assert!(queue.is_head(pop));
@@ -208,7 +247,7 @@ mod tests {
                 background: 2
             }
         );
-        let raised = queue.update(second, Lane::CallPop, true);
+        let raised = queue.update(second, (Lane::CallPop, CredentialProof::Verified), true);
         assert!(queue.is_head(raised), "it came before the other call pop");
         for key in [raised, pop, stale, first] {
             assert!(queue.is_head(key));
@@ -221,10 +260,11 @@ mod tests {
     fn within_a_lane_proven_credentials_come_first() {
         let mut queue = WaitQueue::default();
         let began = crate::clock::now();
-        let mut enter = |lane, proof| queue.enter(lane, proof, began, Arc::default());
-        let unverified = enter(Lane::CallPop, CredentialProof::Unverified);
-        let verified = enter(Lane::CallPop, CredentialProof::Verified);
-        enter(Lane::Prefetch, CredentialProof::Verified);
+        let mut enter =
+            |lane, name, proof| queue.enter(lane, (credential(name), proof), began, Arc::default());
+        let unverified = enter(Lane::CallPop, "a", CredentialProof::Unverified);
+        let verified = enter(Lane::CallPop, "b", CredentialProof::Verified);
+        enter(Lane::Prefetch, "b", CredentialProof::Verified);
         assert!(queue.is_head(verified));
         assert_eq!(
             queue.ahead(unverified),

@@ -16,6 +16,7 @@ use super::queue::{CredentialProof, QueueKey};
 use super::request::{Slot, SlotReply, SlotRequest};
 use super::{Exhausted, STALE};
 use crate::clock::{self, Instant, Stopwatch};
+use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
 
@@ -41,16 +42,16 @@ pub(super) struct GrantedSlot {
 pub(super) async fn pass(
     gate: &Gate,
     limiter: &QuotaLimiter,
-    urgency: &Urgency,
+    (credential, urgency): (ScopeTag, &Urgency),
     is_paced: bool,
 ) -> Result<GrantedSlot, Exhausted> {
-    let mut call = QueuedCall::enter(gate, limiter, urgency, is_paced);
+    let mut call = QueuedCall::enter(gate, limiter, (credential, urgency), is_paced);
     loop {
         // Before the urgency is read, so that no change is missed between reading and waiting.
         let changed = urgency.changed();
         let now = clock::now();
         let (lane, deadline) = wanted(urgency, now);
-        match call.next_step(lane, deadline, now) {
+        match call.next_step(urgency, (lane, deadline), now) {
             NextStep::Pass(slot) => return Ok(call.granted(slot)),
             NextStep::Refuse(exhausted) => return Err(exhausted),
             NextStep::Request(request) => request.send(deadline).await,
@@ -98,11 +99,16 @@ struct QueuedCall<'a> {
 }
 
 impl<'a> QueuedCall<'a> {
-    fn enter(gate: &'a Gate, limiter: &'a QuotaLimiter, urgency: &Urgency, is_paced: bool) -> Self {
+    fn enter(
+        gate: &'a Gate,
+        limiter: &'a QuotaLimiter,
+        (credential, urgency): (ScopeTag, &Urgency),
+        is_paced: bool,
+    ) -> Self {
         let wake = Arc::new(Notify::new());
         let key = gate.lock().queue.enter(
             urgency.lane(),
-            CredentialProof::of(urgency),
+            (credential, CredentialProof::of(urgency)),
             urgency.began(),
             Arc::clone(&wake),
         );
@@ -126,9 +132,18 @@ impl<'a> QueuedCall<'a> {
         }
     }
 
-    fn next_step(&mut self, lane: Lane, deadline: Option<Instant>, now: Instant) -> NextStep<'a> {
+    fn next_step(
+        &mut self,
+        urgency: &Urgency,
+        (lane, deadline): (Lane, Option<Instant>),
+        now: Instant,
+    ) -> NextStep<'a> {
         let mut state = self.gate.lock();
-        self.move_to(&mut state, lane, deadline.is_some());
+        if state.queue.is_proven(self.key) {
+            urgency.set_verified(true);
+        }
+        let place = (lane, CredentialProof::of(urgency));
+        self.move_to(&mut state, place, deadline.is_some());
         let is_head = state.queue.is_head(self.key);
         if is_head && let Some(slot) = self.claim(&mut state) {
             return NextStep::Pass(slot);
@@ -209,12 +224,19 @@ impl<'a> QueuedCall<'a> {
         }
     }
 
-    fn move_to(&mut self, state: &mut GateState, lane: Lane, is_impatient: bool) {
-        let moves = lane != self.key.lane;
-        self.key = state.queue.update(self.key, lane, is_impatient);
-        if moves {
+    fn move_to(
+        &mut self,
+        state: &mut GateState,
+        place: (Lane, CredentialProof),
+        is_impatient: bool,
+    ) {
+        let before = self.key;
+        self.key = state.queue.update(before, place, is_impatient);
+        if self.key.lane != before.lane {
             self.since = Stopwatch::start();
             self.has_asked = false;
+        }
+        if self.key != before {
             // Another waiter may be the head now.
             state.queue.wake_head();
         }

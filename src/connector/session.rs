@@ -321,7 +321,8 @@ impl CrmSession {
     pub(crate) async fn prove(&self) {
         if !self.urgency.is_verified() {
             self.urgency.set_verified(true);
-            self.find.spent.prove().await;
+            // Boxed: it happens once per credential, and the future of each load would hold it.
+            Box::pin(self.find.spent.prove()).await;
         }
     }
 

@@ -124,7 +124,7 @@ impl SpentCalls {
     /// The CRM has accepted the credential.
     pub(crate) async fn prove(&self) {
         let scopes = self.state.lock().scopes;
-        self.budget.reserve_one(scopes.owner).await;
+        self.budget.prove(scopes).await;
     }
 
     /// The reply to a call reported this about the quota.

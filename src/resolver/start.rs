@@ -7,7 +7,7 @@ use super::load_request::{LoadRequest, Reuse};
 use super::load_task::{Load, LoadKey, Loaded};
 use super::question::Question;
 use crate::clock::{self, Instant};
-use crate::domain::Identity;
+use crate::domain::{Identity, Lane};
 use crate::flight::{NewLoad, Seat};
 use crate::urgency::Demand;
 
@@ -28,11 +28,13 @@ impl Resolver {
     }
 
     /// When a CRM call for the question would be too late: at the caller's deadline, or else after
-    /// `lookup.timeout`.
+    /// `lookup.timeout`. If a phone rings, at the earlier one of both, because its load ends then.
     pub(super) fn deadline(&self, question: &Question) -> Option<Instant> {
-        question
-            .deadline
-            .or_else(|| clock::after(self.config.timeout))
+        let (end, deadline) = (clock::after(self.config.timeout), question.deadline);
+        match question.trigger.lane() {
+            Lane::CallPop => end.into_iter().chain(deadline).min(),
+            _ => deadline.or(end),
+        }
     }
 
     fn load_key(&self, request: &LoadRequest) -> LoadKey {

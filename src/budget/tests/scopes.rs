@@ -282,3 +282,76 @@ async fn the_owners_call_is_held_for_as_long_as_the_crm_may_count_it() {
     let _next = pop(&budget, "user", "another token").await;
     assert!(sent.elapsed() >= 6 * SECOND, "{:?}", sent.elapsed());
 }
+
+/// Calls of an account that may make one in 100 ms, in the order in which they were granted.
+struct Account {
+    budget: Arc<Budget>,
+    granted: Arc<Mutex<Vec<&'static str>>>,
+    waiting: JoinSet<()>,
+}
+
+impl Account {
+    /// The first call is made at once, so that later ones wait.
+    async fn new() -> Self {
+        let quota = Quota::new(10, SECOND, 1, Scope::Account, 1.0).unwrap();
+        let (config, metrics) = (BudgetConfig::default(), Metrics::default());
+        let account = Self {
+            budget: Arc::new(Budget::new(quota, &config, "test", &metrics, None)),
+            granted: Arc::default(),
+            waiting: JoinSet::new(),
+        };
+        let _first = pop(&account.budget, "account", "somebody").await;
+        account
+    }
+
+    fn scopes(credential: &str) -> Scopes {
+        Scopes {
+            owner: scope("account"),
+            credential: scope(credential),
+        }
+    }
+
+    /// A phone rings, and its call waits.
+    async fn rings(&mut self, name: &'static str, credential: &str, verified: bool) {
+        let (budget, granted) = (Arc::clone(&self.budget), Arc::clone(&self.granted));
+        let (scopes, urgency) = (Self::scopes(credential), Urgency::new(Lane::CallPop, None));
+        urgency.set_verified(verified);
+        self.waiting.spawn(async move {
+            let call = budget.acquire(scopes, CallKind::Search, &urgency).await;
+            call.unwrap().observe(&accepted()).await;
+            granted.lock().push(name);
+            assert!(urgency.is_verified() || name == "stranger");
+        });
+        yield_now().await;
+    }
+
+    async fn order(mut self) -> Vec<&'static str> {
+        while let Some(ended) = self.waiting.join_next().await {
+            ended.unwrap();
+        }
+        self.granted.lock().clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_when_their_credential_is_verified_come_before_younger_verified_ones() {
+    let mut account = Account::new().await;
+    account.rings("first", "new", false).await;
+    account.rings("second", "new", false).await;
+    account.rings("stranger", "unknown", false).await;
+    account.rings("younger", "known", true).await;
+    account.budget.prove(Account::scopes("new")).await;
+    let expected = ["first", "second", "younger", "stranger"];
+    assert_eq!(account.order().await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verified_call_does_not_overtake_those_that_came_with_its_credential_before() {
+    let mut account = Account::new().await;
+    account.rings("first", "new", false).await;
+    account.rings("stranger", "unknown", false).await;
+    account.rings("second", "new", false).await;
+    account.rings("younger", "new", true).await;
+    let expected = ["first", "second", "younger", "stranger"];
+    assert_eq!(account.order().await, expected);
+}

@@ -59,8 +59,9 @@ async fn load(daemons: &[TestDaemon], first: usize, calls: usize) -> Vec<Status>
         while events.message().await.unwrap().is_some() {}
     });
     let phones = (first + calls / 2..first + calls).map(async |n| {
-        // A few at once, then none for a while.
-        sleep(PER.mul_f64(((n - first - calls / 2) / 12) as f64 * 2.0)).await;
+        // A few at once, then none for a while. While calls wait for what Redis has lost, there is
+        // room for hardly more than six in a window.
+        sleep(PER * 3 * u32::try_from((n - first - calls / 2) / 12).unwrap()).await;
         let request = find().number(&number(n)).within(Duration::from_secs(30));
         daemons[n % daemons.len()].find(request).await.err()
     });
