@@ -3,7 +3,7 @@
 //!
 //! Only the order: no time, no limiter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -74,6 +74,8 @@ struct Waiter {
 #[derive(Default)]
 pub(super) struct WaitQueue {
     waiters: BTreeMap<QueueKey, Waiter>,
+    /// Those whose credential was not verified when they came, nor since.
+    unverified: HashMap<ScopeTag, BTreeSet<QueueKey>, foldhash::fast::RandomState>,
     arrivals: u64,
 }
 
@@ -98,24 +100,41 @@ impl WaitQueue {
             arrival: self.arrivals,
         };
         self.arrivals += 1;
-        self.waiters.insert(
-            key,
-            Waiter {
-                wake,
-                credential,
-                is_proven: false,
-                impatient: false,
-            },
-        );
+        let waiter = Waiter {
+            wake,
+            credential,
+            is_proven: false,
+            impatient: false,
+        };
+        self.insert(key, waiter);
         key
+    }
+
+    fn insert(&mut self, key: QueueKey, waiter: Waiter) {
+        if key.proof == CredentialProof::Unverified && !waiter.is_proven {
+            let unverified = self.unverified.entry(waiter.credential).or_default();
+            unverified.insert(key);
+        }
+        self.waiters.insert(key, waiter);
+    }
+
+    fn remove(&mut self, key: QueueKey) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&key)?;
+        if let Some(unverified) = self.unverified.get_mut(&waiter.credential) {
+            unverified.remove(&key);
+            if unverified.is_empty() {
+                self.unverified.remove(&waiter.credential);
+            }
+        }
+        Some(waiter)
     }
 
     /// The CRM has accepted a credential: wakes its waiters that came unverified, so that each
     /// updates its place. Otherwise younger loads of verified credentials would overtake them
     /// without an end.
     pub(super) fn prove(&mut self, credential: ScopeTag) {
-        for (key, waiter) in &mut self.waiters {
-            if waiter.credential == credential && key.proof == CredentialProof::Unverified {
+        for key in self.unverified.remove(&credential).into_iter().flatten() {
+            if let Some(waiter) = self.waiters.get_mut(&key) {
                 waiter.is_proven = true;
                 waiter.wake.notify_one();
             }
@@ -143,20 +162,18 @@ impl WaitQueue {
             }
             return key;
         }
-        if let Some(waiter) = self.waiters.remove(&key) {
-            self.waiters.insert(
-                moved,
-                Waiter {
-                    impatient,
-                    ..waiter
-                },
-            );
+        if let Some(waiter) = self.remove(key) {
+            let waiter = Waiter {
+                impatient,
+                ..waiter
+            };
+            self.insert(moved, waiter);
         }
         moved
     }
 
     pub(super) fn leave(&mut self, key: QueueKey) {
-        self.waiters.remove(&key);
+        self.remove(key);
     }
 
     /// Whether nobody waits.
