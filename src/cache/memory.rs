@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
@@ -65,6 +65,9 @@ pub struct MemoryCache {
     entries: Cache<SlotKey, MemoryEntry, foldhash::fast::RandomState>,
     writers: Arc<KeyLocks>,
     replaced: Arc<ReplacedUsers>,
+    /// How many replacements this tier has learned of: those that other replicas have published, and
+    /// those that own loads have met in Redis.
+    replacements: Arc<AtomicU64>,
     ages: CurrentAges,
     clock: Arc<dyn Clock>,
 }
@@ -181,6 +184,7 @@ impl MemoryCache {
             entries,
             writers: Arc::default(),
             replaced: Arc::default(),
+            replacements: Arc::default(),
             ages: CurrentAges::new(ages),
             clock,
         }
@@ -204,9 +208,22 @@ impl MemoryCache {
         self.store_if(key, kept, || true);
     }
 
+    /// How often older answers were dropped because Redis has later ones.
+    #[must_use]
+    pub(super) fn replacements(&self) -> u64 {
+        self.replacements.load(Ordering::Acquire)
+    }
+
+    /// As [`MemoryCache::store`], for an answer whose read from Redis began when there were so many
+    /// [`MemoryCache::replacements`]. If there are more by now, it may be an older answer, and is
+    /// not stored.
+    pub(super) fn store_read(&self, key: SlotKey, kept: MemoryEntry, replacements: u64) {
+        self.store_if(key, kept, || self.replacements() == replacements);
+    }
+
     /// As [`MemoryCache::store`], if `wanted` returns true. Between that call and the insertion
     /// nothing drops the answer at this key, or the answers of its user.
-    pub(super) fn store_if(&self, key: SlotKey, kept: MemoryEntry, wanted: impl FnOnce() -> bool) {
+    fn store_if(&self, key: SlotKey, kept: MemoryEntry, wanted: impl FnOnce() -> bool) {
         let _writing = self.writers.lock(&key);
         let is_later = self.asked(&key).is_some_and(|asked| asked > kept.asked);
         if !is_later && wanted() {
@@ -219,13 +236,28 @@ impl MemoryCache {
         &self.ages
     }
 
-    /// Drops the answer if it was loaded before `asked`.
+    /// Drops the answer if it was loaded before `asked`. Redis has a later one.
     pub(super) fn drop_older(&self, key: &SlotKey, asked: Timestamp) {
-        self.drop_if(key, |stored| stored.asked < asked);
+        let _writing = self.writers.lock(key);
+        self.drop_locked(key, |stored| stored.asked < asked);
+        self.count_replacement();
+    }
+
+    /// From now on nothing is stored that was read from Redis before. Called after older answers
+    /// were dropped, while their keys are still locked: the latest may be among them. A load that
+    /// has found it here has stored it in Redis before that, so only a read that begins before this
+    /// call can miss it.
+    fn count_replacement(&self) {
+        self.replacements.fetch_add(1, Ordering::AcqRel);
     }
 
     fn drop_if(&self, key: &SlotKey, is_unwanted: impl FnOnce(&MemoryEntry) -> bool) {
         let _writing = self.writers.lock(key);
+        self.drop_locked(key, is_unwanted);
+    }
+
+    /// As [`MemoryCache::drop_if`], for a key that is locked.
+    fn drop_locked(&self, key: &SlotKey, is_unwanted: impl FnOnce(&MemoryEntry) -> bool) {
         if self.entries.get(key).as_ref().is_some_and(is_unwanted) {
             self.entries.invalidate(key);
         }
@@ -248,6 +280,7 @@ impl MemoryCache {
         // Waits for copies from Redis that are being stored now, so that the next sweep sees them.
         let _writing = self.writers.lock_all();
         self.replaced.add(user, asked, watermark);
+        self.count_replacement();
     }
 
     /// Removes the answers that no reader may have: those past their hard end, replaced ones, and
@@ -404,15 +437,24 @@ mod tests {
             drop_older(later);
             assert!(cache.get(&key).is_none());
         }
-        cache.store_if(
-            key,
-            MemoryEntry {
-                asked: later,
-                ..kept
-            },
-            || false,
-        );
-        assert!(cache.get(&key).is_none());
+    }
+
+    #[test]
+    fn what_was_read_before_older_answers_were_dropped_is_not_kept() {
+        let (cache, (key, party)) = (cache(1 << 20), key(1));
+        let kept = kept(&entry(&party, "Ada"), 1_000);
+        for of_user in [false, true] {
+            let before = cache.replacements();
+            if of_user {
+                cache.drop_older_of(key.user(), kept.asked, known());
+            } else {
+                cache.drop_older(&key, kept.asked);
+            }
+            cache.store_read(key, kept.clone(), before);
+            assert!(cache.get(&key).is_none());
+        }
+        cache.store_read(key, kept, cache.replacements());
+        assert!(cache.get(&key).is_some());
     }
 
     #[test]

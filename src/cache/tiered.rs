@@ -4,7 +4,6 @@
 //! exception.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -57,9 +56,6 @@ pub struct TieredCache {
     shared: Option<SharedParts>,
     names: KeyNames,
     invalidations: Arc<Invalidations>,
-    /// How many replacements memory has learned of: those that other replicas have published, and
-    /// those that own loads have met in Redis.
-    replacements: Arc<AtomicU64>,
     sweep_due: Arc<Notify>,
     clock: Arc<dyn Clock>,
     memory_counters: TierCounters,
@@ -122,14 +118,11 @@ impl TieredCache {
             TierCounters::new(metrics, "memory"),
             TierCounters::new(metrics, "redis"),
         );
-        let (shared, invalidations, replacements) =
-            (shared.map(SharedParts::new), Arc::default(), Arc::default());
         Self {
             memory,
-            shared,
+            shared: shared.map(SharedParts::new),
             names,
-            invalidations,
-            replacements,
+            invalidations: Arc::default(),
             sweep_due: Arc::default(),
             clock,
             memory_counters,
@@ -319,7 +312,7 @@ impl TieredCache {
     fn mark(&self) -> ReadMark {
         ReadMark {
             watermark: self.invalidations.watermark(),
-            replacements: self.replacements.load(Ordering::Acquire),
+            replacements: self.memory.replacements(),
         }
     }
 
@@ -338,9 +331,7 @@ impl TieredCache {
             asked,
             watermark: mark.watermark,
         };
-        self.memory.store_if(key.slot(), kept, || {
-            self.replacements.load(Ordering::Acquire) == mark.replacements
-        });
+        self.memory.store_read(key.slot(), kept, mark.replacements);
         Some(stored)
     }
 

@@ -4,8 +4,6 @@
 //! it, that is an error and not a miss: contactd must not report "invalidated" while a replica may
 //! still serve the answer.
 
-use std::sync::atomic::Ordering;
-
 use futures_util::future::try_join_all;
 use tokio::task::yield_now;
 
@@ -106,34 +104,26 @@ impl TieredCache {
                 self.sweep_due.notify_one();
             }
             ReplicaEvent::Replaced(slot, asked) => {
-                self.replaced(*asked, |asked| self.memory.drop_older(slot, asked));
+                self.memory.drop_older(slot, self.replaced_before(*asked));
             }
             ReplicaEvent::ReplacedMany(user, asked) => {
-                self.replaced(*asked, |asked| {
-                    let known = self.invalidations.divide();
-                    self.memory.drop_older_of(*user, asked, known);
-                });
+                let (asked, known) = (self.replaced_before(*asked), self.invalidations.divide());
+                self.memory.drop_older_of(*user, asked, known);
                 self.sweep_due.notify_one();
             }
             ReplicaEvent::Revoke(..) => {}
         }
     }
 
-    /// Drops copies that are older than an answer in Redis.
-    pub(super) fn replaced(&self, asked: SharedTime, drop_older: impl FnOnce(Timestamp)) {
-        self.do_not_keep_reads();
+    /// Copies of answers that were loaded before this moment may be older than one in Redis that
+    /// was loaded at `asked`.
+    pub(super) fn replaced_before(&self, asked: SharedTime) -> Timestamp {
         let here = self
             .shared
             .as_ref()
             .and_then(|shared| shared.time.here(asked));
         let Timestamp(here) = here.unwrap_or_else(|| self.clock.now());
-        drop_older(Timestamp(here + INEXACT_MS));
-    }
-
-    /// A look-up that has read an answer from Redis but not kept it yet sees from the count that it
-    /// must not keep it. Called before older copies are dropped.
-    pub(super) fn do_not_keep_reads(&self) {
-        self.replacements.fetch_add(1, Ordering::AcqRel);
+        Timestamp(here + INEXACT_MS)
     }
 
     async fn invalidate_numbers_here(&self, user: UserTag, hashes: &[PartyHash]) {

@@ -68,7 +68,6 @@ impl TieredCache {
             // Another replica has a later answer, which is read from Redis.
             Some(StoreOutcome::Superseded) => {
                 let after = Timestamp(ticket.asked.0 + 1);
-                self.do_not_keep_reads();
                 self.memory.drop_older(&key.slot(), after);
             }
             Some(StoreOutcome::Stored(replaced)) => {
@@ -106,15 +105,15 @@ impl TieredCache {
             .map(|known| known.entry)
     }
 
-    /// Called once Redis has this load's answer. If another replica has just reported that it
-    /// replaced many answers of this user, memory may have dropped this answer. Then a look-up that
-    /// has read an older answer from Redis must not keep that in memory: nobody else would report
-    /// to this replica that it is replaced.
+    /// Called once Redis has this load's answer. Memory may not return it any more, because another
+    /// replica has just reported that it replaced answers of this user, or because the log has lost
+    /// events. Then a look-up that has read an older answer from Redis must not keep that in memory:
+    /// nobody else would report to this replica that it is replaced.
     fn keep_older_away(&self, key: &ContactKey, ticket: &LoadTicket, begun: &RedisTicket) {
-        let slot = key.slot();
-        let kept = self.memory.get(&slot);
+        let kept = self.in_memory(key);
         if kept.is_none_or(|kept| kept.asked < ticket.asked) {
-            self.replaced(begun.asked, |asked| self.memory.drop_older(&slot, asked));
+            let before = self.replaced_before(begun.asked);
+            self.memory.drop_older(&key.slot(), before);
         }
     }
 

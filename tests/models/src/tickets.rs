@@ -83,6 +83,14 @@ pub const FAILING: Scenario = Scenario {
     fails_one_in: 6,
 };
 
+impl Scenario {
+    /// Between two steps of an actor. Steps that are about one moment should overlap.
+    fn pause(self) -> Duration {
+        let is_close = self.about == Some(About::Replacement);
+        Duration::from_millis(choose(0..if is_close { 2 } else { 3 }))
+    }
+}
+
 #[derive(Clone)]
 struct World {
     scenario: Scenario,
@@ -117,6 +125,7 @@ struct Seen {
 struct Load {
     began: u64,
     asked: u64,
+    ended: bool,
 }
 
 /// One execution.
@@ -135,6 +144,8 @@ pub async fn run(scenario: Scenario) {
     }
     if scenario.about.is_some() {
         world.load(0).await;
+        // What is loaded from now on is later.
+        sleep(Duration::from_millis(1)).await;
     }
     redis_link::fail_one_in(scenario.fails_one_in);
     all((0..scenario.actors).map(|_| world.clone().act())).await;
@@ -177,19 +188,19 @@ impl World {
     /// One of those who use a replica.
     async fn act(self) {
         for _ in 0..choose(1..4) {
-            sleep(Duration::from_millis(choose(0..3))).await;
+            sleep(self.scenario.pause()).await;
             let at = choose(0..2) as usize;
             match (self.scenario.about, choose(0..10)) {
                 (Some(About::Invalidation), 0..2) => self.invalidate(at).await,
                 (Some(About::Replacement), 0..3) => self.load(1).await,
-                (Some(About::Replacement), 3..6) => self.replace_many(1),
+                (Some(About::Replacement), 3..6) => self.hear(1),
                 (Some(About::Replacement), _) => self.look_up(1).await,
                 (Some(About::Invalidation), _) => self.look_up(at).await,
                 (None, 0..3) => self.load(at).await,
                 (None, 3) if self.scenario.invalidates => self.invalidate(at).await,
                 (None, 4) => self.read_log(at, false).await,
                 (None, 5) => self.replicas[at].cache.sweep_once().await,
-                (None, 6) => self.replace_many(at),
+                (None, 6) => self.hear(at),
                 (None, _) => self.look_up(at).await,
             }
         }
@@ -203,7 +214,11 @@ impl World {
             let mut seen = self.seen();
             // The CRM is asked from now on.
             let (began, asked) = (seen.next(), ticket.asked().0);
-            seen.loads.push(Load { began, asked });
+            seen.loads.push(Load {
+                began,
+                asked,
+                ended: false,
+            });
             seen.loads.len() - 1
         };
         if one_in(3) {
@@ -219,15 +234,21 @@ impl World {
         let cache = &self.replicas[at].cache;
         cache.store(&key(), ticket, &entry, one_in(2)).await;
         let mut seen = self.seen();
+        seen.loads[load].ended = true;
         seen.last = Some(ticket.asked_at());
         seen.latest[at] = seen.latest[at].max(seen.loads[load].asked);
     }
 
-    /// Learns that another replica has replaced many answers of the user, up to the last one.
-    fn replace_many(&self, at: usize) {
+    /// Learns that another replica has replaced answers of the user, up to the last one. If the
+    /// scenario is about that: or only this answer, or that events were lost.
+    fn hear(&self, at: usize) {
         let last = self.seen().last;
         if let Some(last) = last {
-            let event = ReplicaEvent::ReplacedMany(question().user(), last);
+            let event = match (self.scenario.about, choose(0..4)) {
+                (Some(About::Replacement), 0) => ReplicaEvent::Lost,
+                (Some(About::Replacement), 1) => ReplicaEvent::Replaced(key().slot(), last),
+                _ => ReplicaEvent::ReplacedMany(question().user(), last),
+            };
             self.replicas[at].cache.apply(&event);
         }
     }
@@ -300,6 +321,10 @@ impl World {
             bounds.void_before
         );
         let is_ordered = !self.scenario.invalidates && self.scenario.fails_one_in == 0;
+        // What is said of one answer may drop a later one from memory. Then the answer of an earlier
+        // load is there until Redis has told that load that it is superseded.
+        let is_ordered =
+            is_ordered && (load.ended || self.scenario.about != Some(About::Replacement));
         assert!(
             !is_ordered || load.asked >= bounds.latest,
             "replica {at}: {load:?} of {source:?} although a later one was stored at {}",
