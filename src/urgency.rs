@@ -83,7 +83,9 @@ impl Urgency {
 
     /// Sets whether the CRM has accepted the load's credential, now or earlier.
     pub(crate) fn set_verified(&self, verified: bool) {
-        self.verified.store(verified, Relaxed);
+        if self.verified.swap(verified, Relaxed) != verified {
+            self.changed.notify_waiters();
+        }
     }
 
     #[must_use]

@@ -312,17 +312,25 @@ impl Account {
     }
 
     /// A phone rings, and its call waits.
-    async fn rings(&mut self, name: &'static str, credential: &str, verified: bool) {
+    async fn rings(
+        &mut self,
+        name: &'static str,
+        credential: &str,
+        verified: bool,
+    ) -> Arc<Urgency> {
         let (budget, granted) = (Arc::clone(&self.budget), Arc::clone(&self.granted));
-        let (scopes, urgency) = (Self::scopes(credential), Urgency::new(Lane::CallPop, None));
+        let scopes = Self::scopes(credential);
+        let urgency = Arc::new(Urgency::new(Lane::CallPop, None));
         urgency.set_verified(verified);
+        let call = Arc::clone(&urgency);
         self.waiting.spawn(async move {
-            let call = budget.acquire(scopes, CallKind::Search, &urgency).await;
-            call.unwrap().observe(&accepted()).await;
+            let permit = budget.acquire(scopes, CallKind::Search, &call).await;
+            permit.unwrap().observe(&accepted()).await;
             granted.lock().push(name);
-            assert!(urgency.is_verified() || name == "stranger");
+            assert!(call.is_verified() || name == "stranger");
         });
         yield_now().await;
+        urgency
     }
 
     async fn order(mut self) -> Vec<&'static str> {
@@ -353,5 +361,16 @@ async fn a_verified_call_does_not_overtake_those_that_came_with_its_credential_b
     account.rings("second", "new", false).await;
     account.rings("younger", "new", true).await;
     let expected = ["first", "second", "younger", "stranger"];
+    assert_eq!(account.order().await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_moves_up_once_a_verified_caller_has_joined_its_load() {
+    let mut account = Account::new().await;
+    account.rings("stranger", "unknown", false).await;
+    let joined = account.rings("first", "new", false).await;
+    account.rings("younger", "known", true).await;
+    joined.set_verified(true);
+    let expected = ["first", "younger", "stranger"];
     assert_eq!(account.order().await, expected);
 }
