@@ -192,6 +192,14 @@ impl<K: Eq + Hash, T> Flights<K, T> {
         let open = self.open.lock();
         open.get(key).map(|flight| flight.seat(true))
     }
+
+    /// The CRM has accepted the credential of these flights.
+    pub(crate) fn verify(&self, is_meant: impl Fn(&K) -> bool) {
+        let open = self.open.lock();
+        for (_, flight) in open.iter().filter(|(key, _)| is_meant(key)) {
+            flight.urgency.set_verified(true);
+        }
+    }
 }
 
 impl<T> Flight<T> {

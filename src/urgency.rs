@@ -29,8 +29,16 @@ pub(crate) struct Urgency {
     calls: AtomicUsize,
     /// Whether the CRM has accepted the load's credential, now or earlier.
     verified: AtomicBool,
-    now: Mutex<(Lane, Option<Instant>)>,
+    now: Mutex<CurrentLane>,
     changed: Notify,
+}
+
+/// The lane and the deadline of a load, and since when it has been in that lane.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct CurrentLane {
+    lane: Lane,
+    deadline: Option<Instant>,
+    since: Instant,
 }
 
 /// What a caller demands of a load.
@@ -70,13 +78,19 @@ impl Urgency {
     /// The urgency of a load for its first caller.
     #[must_use]
     pub(crate) fn of(demand: Demand) -> Self {
+        let began = clock::now();
+        let now = CurrentLane {
+            lane: demand.lane,
+            deadline: demand.deadline,
+            since: began,
+        };
         Self {
-            began: clock::now(),
+            began,
             wanted: (demand.verified && is_a_callers(demand.lane, demand.deadline)).into(),
             called: OnceLock::new(),
             calls: AtomicUsize::new(0),
             verified: demand.verified.into(),
-            now: Mutex::new((demand.lane, demand.deadline)),
+            now: Mutex::new(now),
             changed: Notify::new(),
         }
     }
@@ -100,13 +114,14 @@ impl Urgency {
         if self.is_verified() && is_a_callers(lane, deadline) {
             self.wanted.store(true, Relaxed);
         }
-        self.change(|now| match lane.cmp(&now.0) {
+        self.change(|now| match lane.cmp(&now.lane) {
             Ordering::Less => (lane, deadline),
             Ordering::Equal => (
                 lane,
-                now.1.and_then(|set| deadline.map(|other| set.max(other))),
+                now.deadline
+                    .and_then(|set| deadline.map(|other| set.max(other))),
             ),
-            Ordering::Greater => now,
+            Ordering::Greater => (now.lane, now.deadline),
         });
     }
 
@@ -148,12 +163,14 @@ impl Urgency {
         }
     }
 
-    /// Returns once a ringing phone has waited for the load for `limit`.
+    /// Returns once a ringing phone has waited for the load for `limit`, whenever this is called.
     pub(crate) async fn overdue(&self, limit: Duration) {
         loop {
             let changed = self.changed();
-            if self.lane() == Lane::CallPop {
-                return clock::sleep(limit).await;
+            let now = *self.now.lock();
+            if now.lane == Lane::CallPop {
+                let waited = clock::now().saturating_duration_since(now.since);
+                return clock::sleep(limit.saturating_sub(waited)).await;
             }
             changed.await;
         }
@@ -161,7 +178,7 @@ impl Urgency {
 
     /// Nobody waits for the rest of the load: it continues in the background, without a deadline.
     pub(crate) fn relax(&self) {
-        self.change(|now| (now.0.max(Lane::Revalidate), None));
+        self.change(|now| (now.lane.max(Lane::Revalidate), None));
     }
 
     /// Returns whether the load is wanted even if nobody waits for it. Once true it stays true. It
@@ -188,13 +205,13 @@ impl Urgency {
     /// The lane of the most urgent caller so far.
     #[must_use]
     pub(crate) fn lane(&self) -> Lane {
-        self.now.lock().0
+        self.now.lock().lane
     }
 
     /// The latest deadline of a caller in the current lane.
     #[must_use]
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.now.lock().1
+        self.now.lock().deadline
     }
 
     /// Returns at the first change after this call, even if it is polled later. To miss no change,
@@ -203,10 +220,13 @@ impl Urgency {
         self.changed.notified()
     }
 
-    fn change(&self, next: impl FnOnce((Lane, Option<Instant>)) -> (Lane, Option<Instant>)) {
+    fn change(&self, next: impl FnOnce(CurrentLane) -> (Lane, Option<Instant>)) {
         let mut now = self.now.lock();
         let before = *now;
-        *now = next(before);
+        (now.lane, now.deadline) = next(before);
+        if now.lane != before.lane {
+            now.since = clock::now();
+        }
         let changed = *now != before;
         drop(now);
         if changed {
@@ -223,10 +243,8 @@ fn is_a_callers(lane: Lane, deadline: Option<Instant>) -> bool {
 
 impl fmt::Debug for Urgency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (lane, deadline) = *self.now.lock();
         f.debug_struct("Urgency")
-            .field("lane", &lane)
-            .field("deadline", &deadline)
+            .field("now", &*self.now.lock())
             .finish_non_exhaustive()
     }
 }
@@ -266,6 +284,21 @@ mod tests {
         let soon = Some(clock::now() + Duration::from_secs(1));
         urgency.join(Lane::CallPop, soon);
         assert_eq!(urgency.deadline(), soon);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_load_is_overdue_by_when_the_phone_rang_and_not_by_when_that_is_asked() {
+        let (urgency, second) = (Urgency::new(Lane::Prefetch, None), Duration::from_secs(1));
+        let limit = 10 * second;
+        clock::sleep(limit).await;
+        urgency.join(Lane::CallPop, None);
+        clock::sleep(8 * second).await;
+        assert!(timeout(second, urgency.overdue(limit)).await.is_none());
+        assert!(timeout(2 * second, urgency.overdue(limit)).await.is_some());
+        // Nobody waits, and then another phone rings.
+        urgency.relax();
+        urgency.join(Lane::CallPop, None);
+        assert!(timeout(9 * second, urgency.overdue(limit)).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]

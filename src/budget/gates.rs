@@ -14,7 +14,7 @@ use super::quota::Quota;
 use super::request::Slot;
 use super::usage::Usage;
 use super::waiting::{self, GrantedSlot};
-use super::{Exhausted, STALE, Scopes};
+use super::{Exhausted, STALE};
 use crate::clock;
 use crate::domain::ScopeTag;
 use crate::urgency::Urgency;
@@ -80,12 +80,12 @@ impl QuotaGates {
     /// Waits for a call's turn in the scope of its owner, at the pace of the quota.
     pub(super) async fn pass_owner(
         &self,
-        scopes: Scopes,
+        owner: ScopeTag,
         urgency: &Urgency,
     ) -> Result<(SlotGuard, GrantedSlot), Exhausted> {
-        let gate = self.gate(scopes.owner);
+        let gate = self.gate(owner);
         gate.mark_owner();
-        self.pass(gate, (scopes.credential, urgency), true).await
+        self.pass(gate, urgency, true).await
     }
 
     /// Waits briefly for room in the scope of a call's credential.
@@ -95,28 +95,18 @@ impl QuotaGates {
         urgency: &Urgency,
     ) -> Result<SlotGuard, Exhausted> {
         let gate = self.gate(credential);
-        let passed = self.pass(gate, (credential, urgency), false).await;
-        passed.map(|(slot, _)| slot)
+        self.pass(gate, urgency, false).await.map(|(slot, _)| slot)
     }
 
     async fn pass(
         &self,
         gate: Arc<Gate>,
-        whose: (ScopeTag, &Urgency),
+        urgency: &Urgency,
         is_paced: bool,
     ) -> Result<(SlotGuard, GrantedSlot), Exhausted> {
         // Boxed: it is large, and a call has two of them.
-        let granted = Box::pin(waiting::pass(&gate, &self.limiter, whose, is_paced)).await?;
+        let granted = Box::pin(waiting::pass(&gate, &self.limiter, urgency, is_paced)).await?;
         Ok((self.counted(gate, granted.slot.clone()), granted))
-    }
-
-    /// The CRM has accepted the credential: its calls that wait for their owner's quota move up, and
-    /// one call of each window is reserved for verified credentials for a while.
-    pub(super) async fn prove(&self, scopes: Scopes) {
-        if let Some(gate) = self.known(scopes.owner) {
-            gate.lock().queue.prove(scopes.credential);
-        }
-        self.limiter.reserve_one(scopes.owner).await;
     }
 
     /// Waits until a call may pass the gate of a credential, as far as known. Spends nothing.

@@ -271,7 +271,7 @@ impl Budget {
         if let Some(credential) = credential {
             gates.wait_until_open(credential, urgency).await?;
         }
-        let (owner, passed) = gates.pass_owner(scopes, urgency).await?;
+        let (owner, passed) = gates.pass_owner(scopes.owner, urgency).await?;
         let granted = clock::now();
         let second = match credential {
             None => None,
@@ -292,10 +292,10 @@ impl Budget {
         Ok(Some((permit, passed.lane, passed.waited)))
     }
 
-    /// The CRM has accepted a credential whose calls spend these scopes. See [`Budget::acquire`].
-    pub(crate) async fn prove(&self, scopes: Scopes) {
+    /// The CRM has accepted a credential whose calls spend this scope. See [`Budget::acquire`].
+    pub(crate) async fn reserve_one(&self, scope: ScopeTag) {
         for gates in self.all_gates().into_iter().filter(|gates| gates.is_used()) {
-            gates.prove(scopes).await;
+            gates.limiter.reserve_one(scope).await;
         }
     }
 

@@ -3,25 +3,24 @@
 //!
 //! Only the order: no time, no limiter.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
 use crate::clock::Instant;
-use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
 
-/// A place in the queue. The most urgent lane comes first. Within a lane, verified credentials come
+/// A place in the queue, which changes if the waiter moves up. The most urgent lane comes first. Within a lane, verified credentials come
 /// first, and among these the oldest load. Otherwise the later calls of a load would wait behind
 /// the first calls of all others, and all loads of a batch would end only at its very end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QueueKey {
     /// Changes when the waiter is raised.
     pub(crate) lane: Lane,
-    /// Orders verified credentials before unknown ones.
+    /// Orders verified credentials before unknown ones. Changes when the credential is verified.
     pub(crate) proof: CredentialProof,
     /// When the load began.
     began: Instant,
@@ -63,9 +62,6 @@ pub(super) struct WaitersAhead {
 
 struct Waiter {
     wake: Arc<Notify>,
-    credential: ScopeTag,
-    /// Whether the CRM has accepted the credential since the waiter came.
-    is_proven: bool,
     /// Whether it has a deadline, and so must be woken if its turn comes later.
     impatient: bool,
 }
@@ -74,25 +70,20 @@ struct Waiter {
 #[derive(Default)]
 pub(super) struct WaitQueue {
     waiters: BTreeMap<QueueKey, Waiter>,
-    /// Those whose credential was not verified when they came, nor since.
-    unverified: HashMap<ScopeTag, BTreeSet<QueueKey>, foldhash::fast::RandomState>,
     arrivals: u64,
 }
 
 impl WaitQueue {
     /// Adds a waiter behind those of its lane and its kind of credential whose load is as old or
-    /// older. If its credential is verified, that also holds for those that came with it before.
+    /// older.
     /// The waiter must leave the queue again.
     pub(super) fn enter(
         &mut self,
         lane: Lane,
-        (credential, proof): (ScopeTag, CredentialProof),
+        proof: CredentialProof,
         began: Instant,
         wake: Arc<Notify>,
     ) -> QueueKey {
-        if proof == CredentialProof::Verified {
-            self.prove(credential);
-        }
         let key = QueueKey {
             lane,
             proof,
@@ -100,52 +91,14 @@ impl WaitQueue {
             arrival: self.arrivals,
         };
         self.arrivals += 1;
-        let waiter = Waiter {
-            wake,
-            credential,
-            is_proven: false,
-            impatient: false,
-        };
-        self.insert(key, waiter);
+        self.waiters.insert(
+            key,
+            Waiter {
+                wake,
+                impatient: false,
+            },
+        );
         key
-    }
-
-    fn insert(&mut self, key: QueueKey, waiter: Waiter) {
-        if key.proof == CredentialProof::Unverified && !waiter.is_proven {
-            let unverified = self.unverified.entry(waiter.credential).or_default();
-            unverified.insert(key);
-        }
-        self.waiters.insert(key, waiter);
-    }
-
-    fn remove(&mut self, key: QueueKey) -> Option<Waiter> {
-        let waiter = self.waiters.remove(&key)?;
-        if let Some(unverified) = self.unverified.get_mut(&waiter.credential) {
-            unverified.remove(&key);
-            if unverified.is_empty() {
-                self.unverified.remove(&waiter.credential);
-            }
-        }
-        Some(waiter)
-    }
-
-    /// The CRM has accepted a credential: wakes its waiters that came unverified, so that each
-    /// updates its place. Otherwise younger loads of verified credentials would overtake them
-    /// without an end.
-    pub(super) fn prove(&mut self, credential: ScopeTag) {
-        for key in self.unverified.remove(&credential).into_iter().flatten() {
-            if let Some(waiter) = self.waiters.get_mut(&key) {
-                waiter.is_proven = true;
-                waiter.wake.notify_one();
-            }
-        }
-    }
-
-    /// Whether the CRM has accepted this waiter's credential since it came.
-    pub(super) fn is_proven(&self, key: QueueKey) -> bool {
-        self.waiters
-            .get(&key)
-            .is_some_and(|waiter| waiter.is_proven)
     }
 
     /// Updates a waiter, which may change its key.
@@ -162,18 +115,20 @@ impl WaitQueue {
             }
             return key;
         }
-        if let Some(waiter) = self.remove(key) {
-            let waiter = Waiter {
-                impatient,
-                ..waiter
-            };
-            self.insert(moved, waiter);
+        if let Some(waiter) = self.waiters.remove(&key) {
+            self.waiters.insert(
+                moved,
+                Waiter {
+                    impatient,
+                    ..waiter
+                },
+            );
         }
         moved
     }
 
     pub(super) fn leave(&mut self, key: QueueKey) {
-        self.remove(key);
+        self.waiters.remove(&key);
     }
 
     /// Whether nobody waits.
@@ -242,18 +197,12 @@ impl fmt::Debug for WaitQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::KeyMaker;
-
-    fn credential(name: &str) -> ScopeTag {
-        KeyMaker::new([1; 16]).scope(&[name.as_bytes()])
-    }
 
     #[test]
     fn order_is_by_lane_then_by_arrival_and_a_raise_keeps_the_arrival() {
         let mut queue = WaitQueue::default();
         let began = crate::clock::now();
-        let whose = (credential("a"), CredentialProof::Verified);
-        let mut enter = |lane| queue.enter(lane, whose, began, Arc::default());
+        let mut enter = |lane| queue.enter(lane, CredentialProof::Verified, began, Arc::default());
         let (first, second) = (enter(Lane::Prefetch), enter(Lane::Prefetch));
         let (stale, pop) = (enter(Lane::Revalidate), enter(Lane::CallPop));
         assert!(queue.is_head(pop));
@@ -277,11 +226,10 @@ mod tests {
     fn within_a_lane_proven_credentials_come_first() {
         let mut queue = WaitQueue::default();
         let began = crate::clock::now();
-        let mut enter =
-            |lane, name, proof| queue.enter(lane, (credential(name), proof), began, Arc::default());
-        let unverified = enter(Lane::CallPop, "a", CredentialProof::Unverified);
-        let verified = enter(Lane::CallPop, "b", CredentialProof::Verified);
-        enter(Lane::Prefetch, "b", CredentialProof::Verified);
+        let mut enter = |lane, proof| queue.enter(lane, proof, began, Arc::default());
+        let unverified = enter(Lane::CallPop, CredentialProof::Unverified);
+        let verified = enter(Lane::CallPop, CredentialProof::Verified);
+        enter(Lane::Prefetch, CredentialProof::Verified);
         assert!(queue.is_head(verified));
         assert_eq!(
             queue.ahead(unverified),

@@ -3,7 +3,7 @@
 //! Limits, windows, pace, lanes, the order of the queue, forecasts and refusals are those of
 //! [`Budget`](super::Budget) without Redis. Pauses and lowered limits are missing, because they
 //! follow from a CRM's replies. A call spends one scope: that of its credential never holds more
-//! calls than its owner's. A call keeps its place if its credential is verified while it waits.
+//! calls than its owner's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -131,8 +131,7 @@ impl ReplayBudget {
         let began = self.clock.at(call.began);
         let gate = self.quotas[quota].gates.entry(scope).or_default();
         let proof = CredentialProof::known(call.is_verified);
-        let whose = (scope, proof);
-        let key = gate.queue.enter(call.lane, whose, began, Arc::default());
+        let key = gate.queue.enter(call.lane, proof, began, Arc::default());
         gate.waiting.insert(key, call);
         // As in a daemon, the forecast of the last request decides, also for the head of the queue.
         if gate.is_late(key, &call, &self.clock) {

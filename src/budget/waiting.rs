@@ -16,7 +16,6 @@ use super::queue::{CredentialProof, QueueKey};
 use super::request::{Slot, SlotReply, SlotRequest};
 use super::{Exhausted, STALE};
 use crate::clock::{self, Instant, Stopwatch};
-use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
 
@@ -42,16 +41,16 @@ pub(super) struct GrantedSlot {
 pub(super) async fn pass(
     gate: &Gate,
     limiter: &QuotaLimiter,
-    (credential, urgency): (ScopeTag, &Urgency),
+    urgency: &Urgency,
     is_paced: bool,
 ) -> Result<GrantedSlot, Exhausted> {
-    let mut call = QueuedCall::enter(gate, limiter, (credential, urgency), is_paced);
+    let mut call = QueuedCall::enter(gate, limiter, urgency, is_paced);
     loop {
         // Before the urgency is read, so that no change is missed between reading and waiting.
         let changed = urgency.changed();
         let now = clock::now();
         let (lane, deadline) = wanted(urgency, now);
-        match call.next_step(urgency, (lane, deadline), now) {
+        match call.next_step((lane, CredentialProof::of(urgency)), deadline, now) {
             NextStep::Pass(slot) => return Ok(call.granted(slot)),
             NextStep::Refuse(exhausted) => return Err(exhausted),
             NextStep::Request(request) => request.send(deadline).await,
@@ -99,16 +98,11 @@ struct QueuedCall<'a> {
 }
 
 impl<'a> QueuedCall<'a> {
-    fn enter(
-        gate: &'a Gate,
-        limiter: &'a QuotaLimiter,
-        (credential, urgency): (ScopeTag, &Urgency),
-        is_paced: bool,
-    ) -> Self {
+    fn enter(gate: &'a Gate, limiter: &'a QuotaLimiter, urgency: &Urgency, is_paced: bool) -> Self {
         let wake = Arc::new(Notify::new());
         let key = gate.lock().queue.enter(
             urgency.lane(),
-            (credential, CredentialProof::of(urgency)),
+            CredentialProof::of(urgency),
             urgency.began(),
             Arc::clone(&wake),
         );
@@ -134,15 +128,11 @@ impl<'a> QueuedCall<'a> {
 
     fn next_step(
         &mut self,
-        urgency: &Urgency,
-        (lane, deadline): (Lane, Option<Instant>),
+        place: (Lane, CredentialProof),
+        deadline: Option<Instant>,
         now: Instant,
     ) -> NextStep<'a> {
         let mut state = self.gate.lock();
-        if state.queue.is_proven(self.key) {
-            urgency.set_verified(true);
-        }
-        let place = (lane, CredentialProof::of(urgency));
         self.move_to(&mut state, place, deadline.is_some());
         let is_head = state.queue.is_head(self.key);
         if is_head && let Some(slot) = self.claim(&mut state) {

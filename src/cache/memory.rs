@@ -208,7 +208,7 @@ impl MemoryCache {
         self.store_if(key, kept, || true);
     }
 
-    /// How often older answers were dropped because Redis has later ones.
+    /// How many replacements this tier has learned of. See [`MemoryCache::store_read`].
     #[must_use]
     pub(super) fn replacements(&self) -> u64 {
         self.replacements.load(Ordering::Acquire)
@@ -244,9 +244,9 @@ impl MemoryCache {
     }
 
     /// From now on nothing is stored that was read from Redis before. Called after older answers
-    /// were dropped, while their keys are still locked: the latest may be among them. A load that
-    /// has found it here has stored it in Redis before that, so only a read that begins before this
-    /// call can miss it.
+    /// were dropped, while their keys are still locked. Times are inexact, so that the answer of
+    /// this replica's latest load may have been dropped too. It was stored in Redis before, so a
+    /// read that begins after this call finds it there.
     fn count_replacement(&self) {
         self.replacements.fetch_add(1, Ordering::AcqRel);
     }

@@ -316,14 +316,16 @@ impl CrmSession {
         }
     }
 
-    /// The CRM has accepted the credential. If that is new, one call of its account's quota is
-    /// reserved for verified credentials.
-    pub(crate) async fn prove(&self) {
-        if !self.urgency.is_verified() {
-            self.urgency.set_verified(true);
-            // Boxed: it happens once per credential, and the future of each load would hold it.
-            Box::pin(self.find.spent.prove()).await;
-        }
+    /// Returns whether the CRM has accepted the credential, now or earlier.
+    #[must_use]
+    pub(crate) fn is_verified(&self) -> bool {
+        self.urgency.is_verified()
+    }
+
+    /// Reserves one call of each window of its account's quota for verified credentials, for a
+    /// while.
+    pub(crate) async fn reserve_one(&self) {
+        self.find.spent.reserve_one().await;
     }
 
     /// The owner of the credential has become known: spends the owner's quota from now on. Earlier

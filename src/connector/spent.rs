@@ -121,10 +121,10 @@ impl SpentCalls {
         }
     }
 
-    /// The CRM has accepted the credential.
-    pub(crate) async fn prove(&self) {
+    /// Reserves one call of each window of the owner's quota for verified credentials, for a while.
+    pub(crate) async fn reserve_one(&self) {
         let scopes = self.state.lock().scopes;
-        self.budget.prove(scopes).await;
+        self.budget.reserve_one(scopes.owner).await;
     }
 
     /// The reply to a call reported this about the quota.

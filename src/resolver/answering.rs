@@ -220,7 +220,8 @@ impl<'a> Answering<'a> {
         let admit = deps
             .admissions
             .admit(key.user(), auth, identity, self.ticket.asked());
-        tokio::join!(admit, self.keep(&key, &entry), self.session.prove());
+        let prove = self.load.resolver.prove(self.asker(), &self.session);
+        tokio::join!(admit, self.keep(&key, &entry), prove);
         entry
     }
 

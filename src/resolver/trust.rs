@@ -9,7 +9,7 @@ use super::question::{Answer, Question};
 use crate::admission::Credential;
 use crate::cache::{Fetched, Stored};
 use crate::clock;
-use crate::connector::IdentitySource;
+use crate::connector::{CrmSession, IdentitySource};
 use crate::domain::{Freshness, Identity, Lane, LookupError};
 use crate::urgency::Urgency;
 
@@ -81,6 +81,24 @@ impl Resolver {
             Some(answer) => answer,
             None => self.stale_by_now(question, known).await,
         }
+    }
+
+    /// The CRM has accepted the credential of a session. If that is new, it also holds for its
+    /// other loads, and one call of each window is reserved for verified credentials.
+    pub(super) async fn prove(&self, asker: &Asker, session: &CrmSession) {
+        if !session.is_verified() {
+            self.verify_loads(asker);
+            // Boxed: it is rare, and the future of each load would hold it.
+            Box::pin(session.reserve_one()).await;
+        }
+    }
+
+    /// All running loads under the credential count as verified from now on. Otherwise younger ones
+    /// would overtake them without an end while they wait for the quota.
+    pub(super) fn verify_loads(&self, asker: &Asker) {
+        let auth = asker.auth_tag();
+        self.loads.verify(|load| load.auth == auth);
+        self.whoami.verify(|whose| *whose == auth);
     }
 
     async fn serve_or_load(

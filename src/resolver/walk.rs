@@ -216,7 +216,11 @@ impl Resolver {
 
     /// What this process or another replica knows of the credential.
     pub(super) async fn lookup_credential(&self, asker: &Asker) -> Option<Credential> {
-        let admissions = &self.deps.admissions;
-        admissions.lookup(asker.user_tag(), asker.auth_tag()).await
+        let (admissions, was_verified) = (&self.deps.admissions, self.has_been_verified(asker));
+        let known = admissions.lookup(asker.user_tag(), asker.auth_tag()).await;
+        if known.is_some() && !was_verified {
+            self.verify_loads(asker);
+        }
+        known
     }
 }

@@ -157,7 +157,8 @@ impl Resolver {
         self.deps.tasks.spawn(belongs);
         let (user, auth) = (asker.user_tag(), asker.auth_tag());
         let admissions = &self.deps.admissions;
-        admissions.admit(user, auth, identity, began).await;
+        let admit = admissions.admit(user, auth, identity, began);
+        tokio::join!(admit, self.prove(asker, session));
         NamedCredential {
             identity: said,
             asked: began,

@@ -132,7 +132,7 @@ async fn the_scope_stays_what_it_was_and_one_call_is_kept_for_as_long_as_the_set
     let budget = Budget::new(account(2), &config, "test", &Metrics::default(), None);
     budget.set(quota(2, SECOND), 100 * SECOND);
     assert_eq!(budget.quota(None).scope(), Scope::Account);
-    budget.prove(scope("a").into()).await;
+    budget.reserve_one(scope("a")).await;
     sleep(50 * SECOND).await;
     let unverified = async || {
         let urgency = Urgency::new(Lane::CallPop, within_from_now(ms(600)));

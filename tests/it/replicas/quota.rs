@@ -7,11 +7,11 @@ use contactd::clock::{Stopwatch, sleep};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
-use crate::support::crm::example;
+use crate::support::crm::{Seen, example};
 use crate::support::daemon::Changed as _;
-use crate::support::fleet::{number, redis_is, replica};
+use crate::support::fleet::{everything, forget, number, redis_is, replica};
 use crate::support::redis::RedisServer;
-use crate::support::{FakeCrm, TestDaemon, find};
+use crate::support::{FakeCrm, TestDaemon, eventually, find};
 
 const RATE: usize = 20;
 const BURST: usize = 6;
@@ -215,4 +215,47 @@ async fn a_redis_whose_clock_was_set_back_is_used_again_within_seconds() {
             .await
             .unwrap();
     }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn phones_are_not_overtaken_once_another_replica_has_verified_their_credential() {
+    let redis = RedisServer::start().await;
+    let reply = |seen: &Seen| example(seen, &[]).after(Duration::from_millis(700));
+    let crm = FakeCrm::start(reply).await;
+    let quota = "[connectors.example.quota]\nrate = 4\nper = \"1s\"\nburst = 4";
+    let (one, other) = (
+        replica_with(&crm, &redis, quota).await,
+        replica_with(&crm, &redis, quota).await,
+    );
+    // Both know whose credential it is, and it is not verified.
+    for (n, daemon) in [&one, &other].into_iter().enumerate() {
+        daemon.find(find().number(&number(n))).await.unwrap();
+    }
+    forget(&other, everything()).await.unwrap();
+    // Their calls leave the window.
+    sleep(Duration::from_secs(2)).await;
+    let calls = || crm.seen().len() + crm.asked_who();
+    let before = calls();
+    let answered = Mutex::new(Vec::new());
+    let ring = async |(daemon, group): (&TestDaemon, &'static str), n: usize| {
+        let request = find().number(&number(n)).within(Duration::from_secs(14));
+        daemon.find(request).await.unwrap();
+        answered.lock().push(group);
+    };
+    let fill = join_all((2..6).map(|n| ring((&one, "verifies"), n)));
+    let older = async {
+        eventually("the window is full", || calls() >= before + 4).await;
+        join_all((10..13).map(|n| ring((&other, "older"), n))).await
+    };
+    let younger = async {
+        let is_verified = || answered.lock().contains(&"verifies");
+        eventually("the credential is verified", is_verified).await;
+        join_all((20..28).map(|n| ring((&other, "younger"), n))).await
+    };
+    tokio::join!(fill, older, younger);
+    let mut answered = answered.into_inner();
+    answered.retain(|group| *group != "verifies");
+    // Four calls at a time are on the wire, and their replies come in any order.
+    assert!(!answered[8..].contains(&"older"), "{answered:?}");
 }
