@@ -3,7 +3,7 @@
 //! Limits, windows, pace, lanes, the order of the queue, forecasts and refusals are those of
 //! [`Budget`](super::Budget) without Redis. Pauses and lowered limits are missing, because they
 //! follow from a CRM's replies. A call spends one scope: that of its credential never holds more
-//! calls than its owner's.
+//! calls than its owner's. A call keeps its place if its credential is verified while it waits.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
