@@ -316,15 +316,10 @@ impl CrmSession {
         }
     }
 
-    /// Returns whether the CRM has accepted the credential, now or earlier.
-    #[must_use]
-    pub(crate) fn is_verified(&self) -> bool {
-        self.urgency.is_verified()
-    }
-
-    /// Reserves one call of each window of its account's quota for verified credentials, for a
-    /// while.
-    pub(crate) async fn reserve_one(&self) {
+    /// The CRM has accepted the credential: reserves one call of each window of its account's quota
+    /// for verified credentials, for a while.
+    pub(crate) async fn prove(&self) {
+        self.urgency.set_verified(true);
         self.find.spent.reserve_one().await;
     }
 

@@ -216,12 +216,10 @@ impl<'a> Answering<'a> {
         let stored = deps.cache.in_memory(&key);
         let before = stored.filter(|stored| stored.freshness != Freshness::Fresh);
         let entry = self.entry(found, before.as_ref().map(|stored| &stored.entry));
-        let auth = self.asker().auth_tag();
-        let admit = deps
-            .admissions
-            .admit(key.user(), auth, identity, self.ticket.asked());
-        let prove = self.load.resolver.prove(self.asker(), &self.session);
-        tokio::join!(admit, self.keep(&key, &entry), prove);
+        let accepted = (identity, self.ticket.asked());
+        let resolver = &self.load.resolver;
+        let admit = resolver.admit(self.asker(), accepted, Some(&self.session));
+        tokio::join!(admit, self.keep(&key, &entry));
         entry
     }
 

@@ -107,11 +107,10 @@ impl Load {
         if self.request.reuse == Reuse::Never {
             return None;
         }
-        let (deps, asker) = (&self.resolver.deps, &self.request.asker);
-        let known = deps.admissions.lookup(asker.user_tag(), asker.auth_tag());
-        let credential = known.await.filter(Credential::is_verified)?;
+        let known = self.resolver.lookup_credential(&self.request.asker).await;
+        let credential = known.filter(Credential::is_verified)?;
         let key = self.request.key.of(&credential.identity);
-        let stored = deps.cache.stored_before(ticket, &key)?;
+        let stored = self.resolver.deps.cache.stored_before(ticket, &key)?;
         (stored.freshness == Freshness::Fresh).then(|| Loaded {
             source: stored.source,
             entry: stored.entry,

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::Resolver;
 use super::asker::Asker;
+use super::load_task::LoadKey;
 use super::question::{Answer, Question};
 use crate::admission::Credential;
 use crate::cache::{Fetched, Stored};
 use crate::clock;
 use crate::connector::{CrmSession, IdentitySource};
-use crate::domain::{Freshness, Identity, Lane, LookupError};
+use crate::domain::{Freshness, Identity, Lane, LookupError, Timestamp};
 use crate::urgency::Urgency;
 
 /// How long before the search the CRM is asked whose credential it is, if an answer may be stored.
@@ -83,21 +84,42 @@ impl Resolver {
         }
     }
 
-    /// The CRM has accepted the credential of a session. If that is new, it also holds for its
-    /// other loads, and one call of each window is reserved for verified credentials.
-    pub(super) async fn prove(&self, asker: &Asker, session: &CrmSession) {
-        if !session.is_verified() {
+    /// The CRM has accepted the credential in a call that began at `asked`. If that is new, the
+    /// other loads under it count as verified too, and one call of each window of the session's
+    /// quota is reserved for verified credentials.
+    pub(super) async fn admit(
+        &self,
+        asker: &Asker,
+        (identity, asked): (Identity, Timestamp),
+        session: Option<&CrmSession>,
+    ) {
+        let (user, auth) = (asker.user_tag(), asker.auth_tag());
+        let was_verified = self.has_been_verified(asker);
+        let news = async {
+            // It is not verified if the CRM has refused it since.
+            if was_verified || !self.has_been_verified(asker) {
+                return;
+            }
             self.verify_loads(asker);
-            // Boxed: it is rare, and the future of each load would hold it.
-            Box::pin(session.reserve_one()).await;
-        }
+            if let Some(session) = session {
+                // Boxed: it is rare, and the future of each load would hold it.
+                Box::pin(session.prove()).await;
+            }
+        };
+        // In this order: this process knows of the admission at the first poll.
+        tokio::join!(
+            biased;
+            self.deps.admissions.admit(user, auth, identity, asked),
+            news
+        );
     }
 
-    /// All running loads under the credential count as verified from now on. Otherwise younger ones
-    /// would overtake them without an end while they wait for the quota.
+    /// All running loads of the user under the credential count as verified from now on. Otherwise
+    /// younger ones would overtake them without an end while they wait for the quota.
     pub(super) fn verify_loads(&self, asker: &Asker) {
-        let auth = asker.auth_tag();
-        self.loads.verify(|load| load.auth == auth);
+        let (user, auth) = (asker.user_tag(), asker.auth_tag());
+        let is_meant = |load: &LoadKey| load.auth == auth && load.question.user() == user;
+        self.loads.verify(is_meant);
         self.whoami.verify(|whose| *whose == auth);
     }
 

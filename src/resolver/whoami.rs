@@ -53,9 +53,7 @@ impl Resolver {
         let named = seat.wait().await?;
         let identity = asker.identity_said(named.identity);
         if joined {
-            let (user, auth) = (asker.user_tag(), asker.auth_tag());
-            let admissions = &self.deps.admissions;
-            admissions.admit(user, auth, identity, named.asked).await;
+            self.admit(asker, (identity, named.asked), None).await;
         }
         Ok(identity)
     }
@@ -155,10 +153,7 @@ impl Resolver {
         let identity = asker.identity_said(said);
         let belongs = session.belongs_to(asker.scope(Some(&identity)));
         self.deps.tasks.spawn(belongs);
-        let (user, auth) = (asker.user_tag(), asker.auth_tag());
-        let admissions = &self.deps.admissions;
-        let admit = admissions.admit(user, auth, identity, began);
-        tokio::join!(admit, self.prove(asker, session));
+        self.admit(asker, (identity, began), Some(session)).await;
         NamedCredential {
             identity: said,
             asked: began,

@@ -243,7 +243,7 @@ async fn phones_are_not_overtaken_once_another_replica_has_verified_their_creden
         daemon.find(request).await.unwrap();
         answered.lock().push(group);
     };
-    let fill = join_all((2..6).map(|n| ring((&one, "verifies"), n)));
+    let fill = join_all((2..5).map(|n| ring((&one, "verifies"), n)));
     let older = async {
         eventually("the window is full", || calls() >= before + 4).await;
         join_all((10..13).map(|n| ring((&other, "older"), n))).await
