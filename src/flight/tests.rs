@@ -304,3 +304,19 @@ async fn the_main_part_is_there_for_whoever_takes_it_before_the_load_ends() {
     );
     assert_eq!((seat.early().await, seat.wait().await), (None, Ok(2)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_the_flights_that_are_meant_count_as_verified() {
+    let (flights, loads) = (flights(), Arc::new(AtomicU32::new(0)));
+    let unverified = Demand {
+        verified: false,
+        ..in_lane(Lane::CallPop)
+    };
+    let seats = [1, 2].map(|key| {
+        let load = slow(Arc::clone(&loads));
+        flights.join_or_lead(key, Join::Any, unverified, |_, _| begin(load))
+    });
+    flights.verify(|key| *key == 2);
+    let verified = seats.each_ref().map(|seat| seat.urgency().is_verified());
+    assert_eq!(verified, [false, true]);
+}
