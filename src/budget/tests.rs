@@ -193,24 +193,6 @@ async fn a_raised_prefetch_moves_up_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_call_moves_up_once_its_credential_is_verified() {
-    let budget = slow();
-    let _spent = spend(&budget, Lane::CallPop).await.unwrap();
-    let mut race = Race::new(&budget);
-    let stranger = race.enter("stranger", Lane::CallPop).await;
-    let first = race.enter("first", Lane::CallPop).await;
-    for unverified in [&stranger, &first] {
-        unverified.set_verified(false);
-    }
-    race.enter("younger", Lane::CallPop).await;
-    first.set_verified(true);
-    assert_eq!(
-        race.finish().await,
-        [("first", 100), ("younger", 200), ("stranger", 300)]
-    );
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_raise_frees_a_prefetch_from_its_share() {
     let mut race = Race::new(&budget(10, SECOND, 10, 0.1));
     race.enter("share", Lane::Prefetch).await;

@@ -121,7 +121,8 @@ fn layer(svg: &mut String, class: &str, lower: Vec<(f64, f64)>, mut upper: Vec<(
 /// One pattern for each source, so that areas differ without colours.
 const PATTERNS: &str = concat!(
     "<defs>",
-    r#"<pattern id="memory" width="6" height="6" patternUnits="userSpaceOnUse"><path class="ground" d="M0 0h6v6H0z"/></pattern>"#,
+    r#"<pattern id="memory" width="6" height="6" patternUnits="userSpaceOnUse">"#,
+    r#"<path class="ground" d="M0 0h6v6H0z"/></pattern>"#,
     r#"<pattern id="redis" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">"#,
     r#"<path class="ground" d="M0 0h6v6H0z"/><path class="ink" d="M0 0h2v6H0z"/></pattern>"#,
     r#"<pattern id="crm" width="6" height="6" patternUnits="userSpaceOnUse">"#,

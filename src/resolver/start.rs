@@ -32,7 +32,7 @@ impl Resolver {
     pub(super) fn deadline(&self, question: &Question) -> Option<Instant> {
         let (end, deadline) = (clock::after(self.config.timeout), question.deadline);
         match question.trigger.lane() {
-            Lane::CallPop => end.into_iter().chain(deadline).min(),
+            Lane::CallPop => [end, deadline].into_iter().flatten().min(),
             _ => deadline.or(end),
         }
     }

@@ -132,7 +132,8 @@ fn tell(ending: Expiry, end: End, left: i64) {
         End::Past => tracing::error!(
             setting,
             expired = date,
-            "a certificate in this file has expired, and stays in use: replace the file; contactd reads it again by itself"
+            "a certificate in this file has expired, and stays in use: replace the file; \
+             contactd reads it again by itself"
         ),
         End::Soon => tracing::warn!(
             setting,

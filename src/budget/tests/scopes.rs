@@ -282,3 +282,21 @@ async fn the_owners_call_is_held_for_as_long_as_the_crm_may_count_it() {
     let _next = pop(&budget, "user", "another token").await;
     assert!(sent.elapsed() >= 6 * SECOND, "{:?}", sent.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_call_moves_up_once_its_credential_is_verified() {
+    let budget = slow();
+    let _spent = spend(&budget, Lane::CallPop).await.unwrap();
+    let mut race = Race::new(&budget);
+    let stranger = race.enter("stranger", Lane::CallPop).await;
+    let first = race.enter("first", Lane::CallPop).await;
+    for unverified in [&stranger, &first] {
+        unverified.set_verified(false);
+    }
+    race.enter("younger", Lane::CallPop).await;
+    first.set_verified(true);
+    assert_eq!(
+        race.finish().await,
+        [("first", 100), ("younger", 200), ("stranger", 300)]
+    );
+}

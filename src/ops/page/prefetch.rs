@@ -18,7 +18,8 @@ pub(super) fn section(status: &StatusView) -> String {
     let numbers = prefetch.numbers_in_window.iter();
     let numbers = counts(numbers.map(|(outcome, count)| (outcome, *count)));
     format!(
-        "<section><h2>Prefetch</h2>{}<ul class=\"inline\"><li class=\"soft\">Numbers done:</li>{numbers}</ul></section>\n",
+        "<section><h2>Prefetch</h2>{}<ul class=\"inline\">\
+         <li class=\"soft\">Numbers done:</li>{numbers}</ul></section>\n",
         jobs(prefetch)
     )
 }
