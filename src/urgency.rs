@@ -21,6 +21,8 @@ use crate::domain::lane::Lane;
 /// the most patient caller in this lane.
 pub(crate) struct Urgency {
     began: Instant,
+    /// How long a ringing phone may wait for the load.
+    limit: Option<Duration>,
     /// Whether its answer is wanted even if nobody waits for it.
     wanted: AtomicBool,
     /// When it first spent a call.
@@ -48,6 +50,9 @@ pub(crate) struct Demand {
     pub(crate) lane: Lane,
     /// Without a deadline the load waits for its turn without a limit.
     pub(crate) deadline: Option<Instant>,
+    /// How long the load may take from the moment at which a phone rings for it, whatever the
+    /// deadlines of its callers. The first caller's limit counts.
+    pub(crate) limit: Option<Duration>,
     /// Whether the CRM has accepted the credential, and not refused it since.
     pub(crate) verified: bool,
 }
@@ -71,6 +76,7 @@ impl Urgency {
         Self::of(Demand {
             lane,
             deadline,
+            limit: None,
             verified: true,
         })
     }
@@ -86,6 +92,7 @@ impl Urgency {
         };
         Self {
             began,
+            limit: demand.limit,
             wanted: (demand.verified && is_a_callers(demand.lane, demand.deadline)).into(),
             called: OnceLock::new(),
             calls: AtomicUsize::new(0),
@@ -163,17 +170,22 @@ impl Urgency {
         }
     }
 
-    /// Returns once a ringing phone has waited for the load for `limit`, whenever this is called.
-    pub(crate) async fn overdue(&self, limit: Duration) {
+    /// Returns once a ringing phone has waited for the load for as long as it may.
+    pub(crate) async fn overdue(&self) {
         loop {
             let changed = self.changed();
             let now = *self.now.lock();
-            if now.lane == Lane::CallPop {
-                let waited = clock::now().saturating_duration_since(now.since);
-                return clock::sleep(limit.saturating_sub(waited)).await;
+            if let Some(end) = self.end(now) {
+                return clock::sleep_until(end).await;
             }
             changed.await;
         }
+    }
+
+    /// When the load is overdue; `None` if no phone rings for it.
+    fn end(&self, now: CurrentLane) -> Option<Instant> {
+        let limit = self.limit.filter(|_| now.lane == Lane::CallPop)?;
+        Some(now.since + limit)
     }
 
     /// Nobody waits for the rest of the load: it continues in the background, without a deadline.
@@ -208,10 +220,12 @@ impl Urgency {
         self.now.lock().lane
     }
 
-    /// The latest deadline of a caller in the current lane.
+    /// The latest deadline of a caller in the current lane, or when the load is overdue if that is
+    /// earlier.
     #[must_use]
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.now.lock().deadline
+        let now = *self.now.lock();
+        now.deadline.into_iter().chain(self.end(now)).min()
     }
 
     /// Returns at the first change after this call, even if it is polled later. To miss no change,
@@ -254,6 +268,16 @@ mod tests {
     use super::*;
     use crate::clock::timeout;
 
+    /// A load of a prefetch, for which a phone may wait for `limit`.
+    fn limited_to(limit: Duration) -> Urgency {
+        Urgency::of(Demand {
+            lane: Lane::Prefetch,
+            deadline: None,
+            limit: Some(limit),
+            verified: true,
+        })
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_lane_only_rises() {
         let urgency = Urgency::new(Lane::Revalidate, None);
@@ -288,17 +312,31 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_load_is_overdue_by_when_the_phone_rang_and_not_by_when_that_is_asked() {
-        let (urgency, second) = (Urgency::new(Lane::Prefetch, None), Duration::from_secs(1));
-        let limit = 10 * second;
-        clock::sleep(limit).await;
+        let second = Duration::from_secs(1);
+        let urgency = limited_to(10 * second);
+        clock::sleep(10 * second).await;
         urgency.join(Lane::CallPop, None);
         clock::sleep(8 * second).await;
-        assert!(timeout(second, urgency.overdue(limit)).await.is_none());
-        assert!(timeout(2 * second, urgency.overdue(limit)).await.is_some());
+        assert!(timeout(second, urgency.overdue()).await.is_none());
+        assert!(timeout(2 * second, urgency.overdue()).await.is_some());
         // Nobody waits, and then another phone rings.
         urgency.relax();
         urgency.join(Lane::CallPop, None);
-        assert!(timeout(9 * second, urgency.overdue(limit)).await.is_none());
+        assert!(timeout(9 * second, urgency.overdue()).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_phone_that_joins_later_does_not_move_the_end_of_the_load() {
+        let (second, rang) = (Duration::from_secs(1), clock::now());
+        let urgency = limited_to(10 * second);
+        urgency.join(Lane::CallPop, Some(rang + 3 * second));
+        assert_eq!(urgency.deadline(), Some(rang + 3 * second));
+        urgency.join(Lane::CallPop, Some(rang + 20 * second));
+        assert_eq!(urgency.deadline(), Some(rang + 10 * second));
+        urgency.join(Lane::CallPop, None);
+        assert_eq!(urgency.deadline(), Some(rang + 10 * second));
+        urgency.relax();
+        assert_eq!(urgency.deadline(), None);
     }
 
     #[tokio::test(start_paused = true)]

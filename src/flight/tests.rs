@@ -19,6 +19,7 @@ fn in_lane(lane: Lane) -> Demand {
     Demand {
         lane,
         deadline: None,
+        limit: None,
         verified: true,
     }
 }

@@ -98,7 +98,7 @@ impl Load {
         tokio::select! {
             biased;
             result = step => result,
-            () = self.urgency.overdue(self.resolver.config.timeout) => Err(TOO_LONG),
+            () = self.urgency.overdue() => Err(TOO_LONG),
         }
     }
 

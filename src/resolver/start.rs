@@ -57,6 +57,7 @@ impl Resolver {
         let demand = Demand {
             lane: request.lane,
             deadline: request.deadline,
+            limit: Some(self.config.timeout),
             verified: self.has_been_verified(&request.asker),
         };
         let (join, caller) = (request.join(), request.span.clone());

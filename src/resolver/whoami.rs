@@ -70,6 +70,7 @@ impl Resolver {
         let demand = Demand {
             lane,
             deadline,
+            limit: Some(self.config.timeout),
             verified: self.has_been_verified(asker),
         };
         self.whoami
@@ -109,7 +110,7 @@ impl Resolver {
         let session = asker.session(owner.as_ref(), Arc::clone(urgency), span)?;
         let said = tokio::select! {
             said = asker.platform().connector().whoami(&session) => said,
-            () = urgency.overdue(self.config.timeout) => Err(TOO_LONG),
+            () = urgency.overdue() => Err(TOO_LONG),
         };
         if urgency.has_called() {
             let is_named = matches!(said, Ok(Some(_)));

@@ -9,7 +9,7 @@ use tonic::Status;
 use super::Soak;
 use super::verdicts::Wrong;
 
-/// How much later than its deadline an answer may come, in addition to the delay of this process.
+/// How much later than its deadline an answer may come, in addition to the delays of the machine.
 const MARGIN: Duration = Duration::from_millis(250);
 /// A failure that no replica has said.
 pub(crate) const NO_REASON: &str = "no answer";
@@ -35,12 +35,16 @@ impl Soak {
             return;
         }
         let own = self.lateness.longest(began, received);
+        let waited = self.replicas[replica].waited_for_processor(began);
         if self.troubles.replica_was_down(replica, began, received) {
             self.verdicts.count("late: the replica was down");
-        } else if late <= 2 * own {
+        } else if late <= 2 * own + waited {
             self.verdicts.count("late: the machine was starved");
         } else {
-            let what = format!("{late:?} after {deadline:?}; this process was {own:?} late");
+            let what = format!(
+                "{late:?} after {deadline:?}; it waited {waited:?} for a processor, and this \
+                 process was {own:?} late"
+            );
             self.verdicts.wrong(Wrong::Late, Some(replica), what);
         }
     }

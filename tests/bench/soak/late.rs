@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 const EVERY: Duration = Duration::from_millis(10);
 /// Delays below this are how sleeping works.
 const ORDINARY: Duration = Duration::from_millis(5);
-const KEPT: Duration = Duration::from_secs(60);
+/// How long delays are kept: no call takes longer.
+pub(crate) const KEPT: Duration = Duration::from_secs(60);
 
 /// The delays of a clock that ticks, and when they ended.
 #[derive(Debug, Default)]

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use contactd::clock;
+use contactd::clock::{self, Instant};
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 
 use super::Soak;
 use super::memory::SentCredentials;
+use super::processor::ProcessorWaits;
 use super::troubles::Whose;
 use super::verdicts::Wrong;
 use crate::support::chaos::ChaosProxy;
@@ -35,6 +36,7 @@ pub(crate) struct Replica {
     doors: Mutex<Option<Doors>>,
     /// The credentials that the running process was sent.
     pub(crate) sent: SentCredentials,
+    waits: ProcessorWaits,
 }
 
 impl Replica {
@@ -53,7 +55,21 @@ impl Replica {
             running: Mutex::default(),
             doors: Mutex::default(),
             sent: SentCredentials::default(),
+            waits: ProcessorWaits::default(),
         }
+    }
+
+    /// Reads for how long its threads have waited for a processor.
+    pub(crate) fn read_processor_waits(&self) {
+        if let Some(doors) = self.doors() {
+            self.waits.read(doors.pid);
+        }
+    }
+
+    /// For how long it has waited for a processor since `from`.
+    pub(crate) fn waited_for_processor(&self, from: Instant) -> Duration {
+        self.read_processor_waits();
+        self.waits.since(from)
     }
 
     pub(crate) async fn start(&self) {

@@ -44,6 +44,7 @@ mod inject;
 mod late;
 pub(crate) mod memory;
 pub(crate) mod plan;
+mod processor;
 mod redis;
 mod replica;
 mod troubles;
@@ -206,6 +207,7 @@ pub(crate) async fn run(length: Duration, seed: u64, load: Load) -> anyhow::Resu
     let outcome = tokio::select! {
         outcome = play(&soak, seed, redis) => outcome,
         () = soak.lateness.measure() => unreachable!("it measures for ever"),
+        () = soak.read_processor_waits() => unreachable!("it reads for ever"),
         () = forget(&crm) => unreachable!("it forgets for ever"),
     };
     crm.becomes(|_| crate::support::Reply::status(503));

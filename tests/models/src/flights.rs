@@ -168,6 +168,7 @@ impl World {
         let demand = Demand {
             lane,
             deadline,
+            limit: None,
             verified: !one_in(4),
         };
         let world = self.clone();
