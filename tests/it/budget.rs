@@ -255,30 +255,6 @@ async fn the_quota_is_kept_under_a_flood_of_call_pops() {
 }
 
 #[tokio::test]
-async fn phones_that_ring_before_their_credential_is_verified_are_not_overtaken_afterwards() {
-    let crm = FakeCrm::with(vec![]).await;
-    let daemon = limited(&crm, r#"{ rate = 4, per = "1s", burst = 4 }"#).await;
-    let answered = Mutex::new(Vec::new());
-    let ring = async |group: usize, n: usize| {
-        let request = find().number(&number(group * 100 + n));
-        let answer = daemon.find(request.within(Duration::from_secs(14))).await;
-        answer.unwrap();
-        answered.lock().push(group);
-    };
-    let first = join_all((0..12).map(|n| ring(0, n)));
-    let second = async {
-        // By then the CRM has accepted the credential.
-        eventually("one is answered", || !answered.lock().is_empty()).await;
-        join_all((0..12).map(|n| ring(1, n))).await
-    };
-    join(first, second).await;
-    let answered = answered.lock();
-    // The last of the first group and the first of the second may be on the wire together.
-    let overtaken = answered[..12].iter().sum::<usize>();
-    assert!(overtaken <= 3, "{answered:?}");
-}
-
-#[tokio::test]
 async fn a_strict_crm_refuses_nothing_when_a_token_that_is_in_use_comes_with_new_user_ids() {
     let (rate, per) = (10, Duration::from_secs(1));
     for seed in 0..3 {

@@ -77,4 +77,5 @@ mod tokens;
 mod tracing;
 mod trust;
 mod unreachable;
+mod verified_calls;
 mod watch;
