@@ -30,8 +30,8 @@ const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(100);
 
 /// A token is the urgency of its load, its replica, and a random part. A load for a ringing phone
-/// takes the lease from a load for which no phone rings, because that load may wait in the queue
-/// for minutes. A replica also takes a lease that it holds itself. It may hold one because an
+/// takes the lease from a load that took it while no phone rang for it, because that load may wait
+/// in the queue for minutes. A replica also takes a lease that it holds itself. It may hold one because an
 /// invalidation has overtaken its earlier load. Or Redis executed an earlier request of this
 /// replica late, after the replica had given it up and released the lease.
 const ACQUIRE: &str = "

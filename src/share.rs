@@ -36,7 +36,7 @@ pub(crate) struct Claim<'a> {
     pub(crate) connector: &'a str,
     /// Whose quota is spent.
     pub(crate) scope: ScopeTag,
-    /// Who waits for it.
+    /// How urgent it is. Background work counts twice.
     pub(crate) lane: Lane,
     /// Whether the CRM has accepted the credential.
     pub(crate) verified: bool,
@@ -48,7 +48,7 @@ pub(crate) struct Shares(Arc<SharePool>);
 
 struct SharePool {
     most: usize,
-    /// How many times the free places one connector may hold, if there are others.
+    /// One connector may hold this many times the free places. `None` if there is only one.
     of_connector: Option<usize>,
     held: Mutex<HeldShares>,
 }

@@ -5,7 +5,9 @@
 //! it waits notices that at once.
 
 use std::cmp::Ordering;
+use std::convert::Infallible;
 use std::fmt;
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,10 +20,11 @@ use crate::clock::{self, Instant};
 use crate::domain::lane::Lane;
 
 /// The lane and the deadline of one load. Callers can only raise the lane. The deadline is that of
-/// the most patient caller in this lane.
+/// the most patient caller in this lane, or the end of the load ([`Demand::limit`]) if that comes
+/// first.
 pub(crate) struct Urgency {
     began: Instant,
-    /// How long a ringing phone may wait for the load.
+    /// How long the load may take once a phone rings for it.
     limit: Option<Duration>,
     /// Whether its answer is wanted even if nobody waits for it.
     wanted: AtomicBool,
@@ -170,7 +173,8 @@ impl Urgency {
         }
     }
 
-    /// Returns once a ringing phone has waited for the load for as long as it may.
+    /// Returns once the load is overdue: its limit has passed since the first phone rang for it.
+    /// Never returns if it has no limit, or if no phone rings.
     pub(crate) async fn overdue(&self) {
         loop {
             let changed = self.changed();
@@ -188,14 +192,38 @@ impl Urgency {
         Some(now.since + limit)
     }
 
+    /// Does `work`, and meanwhile keeps another load, on which this one depends, at least as urgent
+    /// as this one.
+    pub(crate) async fn shared_with<T>(
+        &self,
+        other: Option<Arc<Self>>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let share = async {
+            let Some(other) = other else {
+                return pending::<Infallible>().await;
+            };
+            loop {
+                let changed = self.changed();
+                other.join(self.lane(), self.deadline());
+                changed.await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = share => match never {},
+        }
+    }
+
     /// Nobody waits for the rest of the load: it continues in the background, without a deadline.
     pub(crate) fn relax(&self) {
         self.change(|now| (now.lane.max(Lane::Revalidate), None));
     }
 
     /// Returns whether the load is wanted even if nobody waits for it. Once true it stays true. It
-    /// is false if only batches have asked for the load and it has spent nothing, or if its
-    /// credential is not verified.
+    /// becomes true if, while the credential is verified, somebody other than a batch asks for the
+    /// load or the load spends a call; and as soon as the CRM accepts the credential in this load.
     #[must_use]
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Relaxed)
@@ -214,7 +242,7 @@ impl Urgency {
         self.began
     }
 
-    /// The lane of the most urgent caller so far.
+    /// The lane of the most urgent caller so far, or the background after [`Urgency::relax`].
     #[must_use]
     pub(crate) fn lane(&self) -> Lane {
         self.now.lock().lane
@@ -323,6 +351,21 @@ mod tests {
         urgency.relax();
         urgency.join(Lane::CallPop, None);
         assert!(timeout(9 * second, urgency.overdue()).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_load_depends_on_becomes_as_urgent_as_the_load() {
+        let second = Duration::from_secs(1);
+        let load = Urgency::new(Lane::Prefetch, None);
+        let whoami = Arc::new(Urgency::new(Lane::Prefetch, None));
+        let work = load.shared_with(Some(Arc::clone(&whoami)), clock::sleep(2 * second));
+        let phone = async {
+            clock::sleep(second).await;
+            load.join(Lane::CallPop, None);
+            clock::sleep(second / 2).await;
+            assert_eq!(whoami.lane(), Lane::CallPop);
+        };
+        tokio::join!(work, phone);
     }
 
     #[tokio::test(start_paused = true)]

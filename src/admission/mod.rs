@@ -154,6 +154,7 @@ impl Admissions {
         if self.is_revoked(auth, asked) {
             return;
         }
+        let identity = self.named_before(user, auth, identity);
         let verification = Verification {
             asked,
             identity,
@@ -289,6 +290,20 @@ impl Admissions {
         let refused = self.revoked.get(&auth);
         asked.0 < self.all_revoked.load(Ordering::Acquire)
             || refused.is_some_and(|refused| refused >= asked)
+    }
+
+    /// The owner of the credential, if the CRM accepts it without naming one: the one that the CRM
+    /// has named before. Otherwise an answer under the old name would put what is stored for the
+    /// owner out of use.
+    fn named_before(&self, user: UserTag, auth: AuthTag, identity: Identity) -> Identity {
+        let known = self
+            .memory
+            .get(&(user, auth))
+            .filter(|known| known.identity.is_known() && !self.is_revoked(auth, known.asked));
+        match known {
+            Some(known) if matches!(identity, Identity::Credential(_)) => known.identity,
+            _ => identity,
+        }
     }
 
     /// Does not replace a later verification with the same identity.

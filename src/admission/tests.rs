@@ -197,3 +197,28 @@ async fn a_refusal_that_comes_while_settings_change_is_not_set_back() {
         .await;
     assert_eq!(trust(&admissions, 1, 1), None);
 }
+
+#[tokio::test]
+async fn a_credential_keeps_the_owner_that_the_crm_named_until_it_is_refused() {
+    let (admissions, clock) = admissions();
+    let named = Identity::from_bytes(&[1; 33]).unwrap();
+    let unsaid = Identity::Credential(auth(1));
+    let owner = || {
+        admissions
+            .known(user(1), auth(1))
+            .map(|known| known.identity)
+    };
+    for (accepted, expected) in [(unsaid, unsaid), (named, named), (unsaid, named)] {
+        clock.advance(Duration::from_secs(1));
+        admissions
+            .admit(user(1), auth(1), accepted, clock.now())
+            .await;
+        assert_eq!(owner(), Some(expected));
+    }
+    admissions.revoke_here(auth(1));
+    clock.advance(Duration::from_secs(1));
+    admissions
+        .admit(user(1), auth(1), unsaid, clock.now())
+        .await;
+    assert_eq!(owner(), Some(unsaid));
+}

@@ -16,7 +16,7 @@ const DOMAIN: &str = "contactd";
 const OPERATOR: &str = "Its operator finds the reason in the status details.";
 
 /// How to continue a batch that ended early.
-const AGAIN: &str = "What was looked up is kept. Start the warm-up again for the rest.";
+const AGAIN: &str = "What was looked up is kept. Start the batch again for the rest.";
 
 impl ApiError {
     /// The details in the order of the contract: `ErrorInfo`, what else is known, and the words for
@@ -60,7 +60,7 @@ impl ApiError {
             Self::RequestTooSlow => {
                 words::warning("The look-up request did not arrive", "Try again.")
             }
-            Self::ReadTooSlowly => words::warning("The warm-up was given up", AGAIN),
+            Self::ReadTooSlowly => words::warning("The batch was ended early", AGAIN),
             Self::Stopping => words::warning("The look-up service is restarting", AGAIN),
             Self::NotInvalidatedEverywhere => words::danger(
                 "Stored answers could not be deleted everywhere",

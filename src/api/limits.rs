@@ -170,7 +170,7 @@ impl ClientLimits {
                 reason,
                 network = network.label(),
                 suppressed,
-                "a call of an unknown client was refused"
+                "a call from an unknown client was refused"
             );
         });
         ApiError::ClientUnauthenticated

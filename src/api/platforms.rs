@@ -60,6 +60,6 @@ impl Platforms {
         let mut known: Vec<&str> = self.0.keys().map(String::as_str).collect();
         known.sort_unstable();
         let known = known.join(", ");
-        format!("is not a configured connector; there are: {known}")
+        format!("is not a configured connector; configured: {known}")
     }
 }

@@ -102,7 +102,7 @@ fn crm_failed(error: &LookupError, platform: &str) -> pb::ReturnMessage {
         ),
         LookupError::CrmBadReply(_) => (
             format!("{platform} sent an answer that could not be read"),
-            "If this stays so, tell the operator of your telephony service.".to_owned(),
+            "If this persists, tell the operator of your telephony service.".to_owned(),
         ),
         _ => (
             format!("{platform} could not be reached"),

@@ -1,4 +1,4 @@
-//! Builds every room from the settings.
+//! Builds every module from the settings.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::trace::Tracer;
 /// By platform.
 type SharedLogins = Vec<(String, SharedLogin)>;
 
-/// Binds the ports and builds every room.
+/// Binds the ports and builds every module.
 pub(super) async fn app(
     config: Config,
     clock: Arc<dyn Clock>,
@@ -41,13 +41,13 @@ pub(super) async fn app(
     let (metrics, supervisor) = (Arc::new(metrics), Supervisor::default());
     let stop_with_it = supervisor.stop.clone().drop_guard();
     let context = BuildContext::new(&config, &clock, &metrics, &supervisor);
-    let rooms = Rooms::build(&context)?;
-    let (api, logins) = rooms.api(&context, dns)?;
+    let modules = Modules::build(&context)?;
+    let (api, logins) = modules.api(&context, dns)?;
     let (clients, gate, http) = fronts(&context, &api);
     let tls = encryption(&context)?;
-    let reload = rooms.fleet.reload(clients, tls.clone(), logins);
-    rooms.fleet.listen(&supervisor);
-    let (pages, ready) = rooms.pages(&context);
+    let reload = modules.fleet.reload(clients, tls.clone(), logins);
+    modules.fleet.listen(&supervisor);
+    let (pages, ready) = modules.pages(&context);
     let daemon = Daemon {
         gate,
         http,
@@ -57,9 +57,9 @@ pub(super) async fn app(
         loads: context.loads,
         stopping: context.stopping,
         stop_with_it,
-        tracer: rooms.tracer,
-        log: rooms.fleet.log(),
-        crm: rooms.crm,
+        tracer: modules.tracer,
+        log: modules.fleet.log(),
+        crm: modules.crm,
         workers: workers(&config)?,
         supervisor,
         config,
@@ -72,15 +72,15 @@ pub(super) async fn app(
     })
 }
 
-/// The rooms below the fronts.
-struct Rooms {
+/// The modules below the fronts.
+struct Modules {
     tracer: Tracer,
     crm: CrmRuntime,
     fleet: Fleet,
     resolver: Resolver,
 }
 
-impl Rooms {
+impl Modules {
     fn build(context: &BuildContext<'_>) -> anyhow::Result<Self> {
         phone::warm_up();
         let tracer = tracer(context)?;

@@ -1,4 +1,4 @@
-//! What all rooms are built from.
+//! What all modules are built from.
 
 use std::sync::Arc;
 

@@ -160,7 +160,7 @@ impl State {
 }
 
 impl ConnectionPlace {
-    /// The connection's identity for other rooms.
+    /// The connection's identity for other modules.
     pub(super) fn origin(&self) -> &Arc<Origin> {
         &self.origin
     }

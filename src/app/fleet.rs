@@ -123,7 +123,7 @@ impl Fleet {
         }
     }
 
-    /// The rooms that apply new settings.
+    /// The modules that apply new settings.
     pub(super) fn reload(
         &self,
         clients: Clients,

@@ -1,4 +1,4 @@
-//! What the status page shows besides the metrics: totals from rooms that the page does not see.
+//! What the status page shows besides the metrics: totals from modules that the page does not see.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! From config to a running daemon: the only place that knows all rooms.
+//! From config to a running daemon: the only place that knows all modules.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ struct Daemon {
 }
 
 impl App {
-    /// Binds the ports and builds every room. The log writer counts dropped lines in
+    /// Binds the ports and builds every module. The log writer counts dropped lines in
     /// `log_lines_dropped`.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::config::{Changes, Config, Grpc};
 use crate::connector::SharedLogin;
 use crate::tls::{self, Tls};
 
-/// The rooms that apply new settings. Clones refer to the same daemon.
+/// The modules that apply new settings. Clones refer to the same daemon.
 #[derive(Clone)]
 pub(crate) struct Reload {
     pub(super) clients: Clients,

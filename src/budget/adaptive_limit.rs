@@ -7,18 +7,18 @@
 use std::time::Duration;
 
 use super::quota::Quota;
-use super::window::SlidingWindow;
+use super::window::{FEW_CALLS, SlidingWindow};
 use crate::clock::Instant;
 
-/// A refusal leaves at least this fraction of the limit, however little the CRM has just accepted.
+/// A refusal leaves at least the limit divided by this, however little the CRM has just accepted.
 const STEEPEST: u32 = 8;
-/// Each step up adds this fraction of the limit, at least one call.
+/// Each step up adds the limit divided by this, at least one call.
 const STEP: u32 = 4;
 /// The shortest and the longest time between two steps up.
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// See the header.
+/// How many calls of a window the CRM allows one scope, as far as its refusals show.
 #[derive(Debug, Default)]
 pub(super) struct AdaptiveLimit {
     /// Calls that the CRM accepted within the last window, as far as this replica knows.
@@ -31,8 +31,9 @@ struct LoweredLimit {
     limit: u32,
     /// When the last refusal was counted.
     refused: Instant,
-    /// When the limit rises next, and how long it stays after that.
+    /// When the limit rises next.
     rises: Instant,
+    /// How long it stays after each step.
     stays: Duration,
     /// Whether it has risen since the last refusal. If so, the next steps are quicker.
     has_risen: bool,
@@ -84,10 +85,14 @@ impl AdaptiveLimit {
         self.fallen.map(|fallen| fallen.limit)
     }
 
-    /// Whether the limit can be forgotten without loss. An old refusal says nothing about today.
-    pub(super) fn is_as_documented(&self, now: Instant) -> bool {
-        self.fallen
-            .is_none_or(|fallen| now >= fallen.rises + LONGEST)
+    /// Returns whether this can be dropped with little loss: few calls were accepted in the last
+    /// window, and the limit is as documented. An old refusal says nothing about today.
+    pub(super) fn is_forgettable(&mut self, now: Instant) -> bool {
+        self.accepted.slide(now);
+        let is_as_documented = self
+            .fallen
+            .is_none_or(|fallen| now >= fallen.rises + LONGEST);
+        is_as_documented && self.accepted.held() <= FEW_CALLS
     }
 
     /// The CRM has accepted a call that was granted at `granted`. Returns the new limit if it
@@ -183,6 +188,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_was_accepted_in_the_last_window_is_kept_if_it_is_more_than_a_few_calls() {
+        let (quota, start, mut allowed) = (quota(), clock::now(), AdaptiveLimit::default());
+        for _ in 0..FEW_CALLS {
+            allowed.accepted(&quota, start, start);
+        }
+        assert!(allowed.is_forgettable(start));
+        allowed.accepted(&quota, start, start);
+        assert!(!allowed.is_forgettable(start));
+        assert!(allowed.is_forgettable(start + 2 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_limit_falls_to_what_was_accepted_whatever_the_order_of_the_replies() {
         let (quota, start, mut allowed) = (quota(), clock::now(), AdaptiveLimit::default());
         for n in 0..20_u32 {
@@ -248,8 +265,8 @@ mod tests {
             })
         );
         assert!(
-            !allowed.is_as_documented(now + LONGEST)
-                && allowed.is_as_documented(now + LONGEST + SHORTEST)
+            !allowed.is_forgettable(now + LONGEST)
+                && allowed.is_forgettable(now + LONGEST + SHORTEST)
         );
     }
 

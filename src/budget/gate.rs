@@ -23,7 +23,8 @@ use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
 
-/// A scope counts as in use for this long after its last call.
+/// A scope counts as in use for at most this long after its last call. A sweep may drop its gate
+/// earlier.
 const IN_USE: Duration = Duration::from_secs(60);
 
 /// The gate of one scope.
@@ -186,11 +187,11 @@ impl Gate {
         }
     }
 
-    /// Returns whether nobody waits and this gate can be dropped without loss.
+    /// Returns whether nobody waits and this gate can be dropped with little loss.
     pub(super) fn is_idle(&self) -> bool {
-        let state = self.lock();
+        let mut state = self.lock();
         let now = clock::now();
-        state.queue.is_empty() && state.pauses.are_over(now) && state.allowed.is_as_documented(now)
+        state.queue.is_empty() && state.pauses.are_over(now) && state.allowed.is_forgettable(now)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::urgency::Urgency;
 /// How often a call that waits for its credential's gate checks it again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// See the header.
+/// A quota's limiter, and a gate for each scope in use.
 pub(super) struct QuotaGates {
     /// Whether calls wait here. They do not if this kind of calls has no quota of its own.
     is_used: AtomicBool,
@@ -64,7 +64,7 @@ impl QuotaGates {
         )
     }
 
-    /// The gate of a scope that is in use.
+    /// The gate of a scope, if the scope is in use.
     pub(super) fn known(&self, scope: ScopeTag) -> Option<Arc<Gate>> {
         self.gates.lock().get(&scope).map(Arc::clone)
     }
@@ -117,6 +117,8 @@ impl QuotaGates {
     ) -> Result<(), Exhausted> {
         let gate = self.gate(credential);
         loop {
+            // Before the urgency is read, so that no change is missed between reading and waiting.
+            let changed = urgency.changed();
             let closed = gate.closed_for(urgency);
             if closed <= STALE {
                 return Ok(());
@@ -130,7 +132,7 @@ impl QuotaGates {
             let _counted = gate.wait_outside(urgency.lane());
             tokio::select! {
                 () = clock::sleep(closed.min(LOOK_AGAIN)) => {}
-                () = urgency.changed() => {}
+                () = changed => {}
             }
         }
     }

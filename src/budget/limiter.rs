@@ -12,7 +12,6 @@ use super::forecast::Forecast;
 use super::held::TotalsHeld;
 use super::local::LocalLimiter;
 use super::past::{self, CountSource, Past, Replicas};
-use super::pauses::Pause;
 use super::quota::{Quota, Scope};
 use super::request::{
     ExpectedInRedis, RequestAim, ScopeUpdate, SharedTerms, Slot, SlotReply, SlotRequest,
@@ -106,7 +105,7 @@ impl QuotaLimiter {
 
     /// Applies other settings, except the quota's scope, from the next request on. Held calls stay
     /// held. The past is unknown afterwards if `forgets` is set, if windows become longer, or if
-    /// calls on the wire were not limited before. Returns true if anything changes.
+    /// calls on the wire are limited now and were not before. Returns true if anything changes.
     pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) -> bool {
         let quota = quota.of(self.quota().scope());
         let new = LimiterSettings::new(quota, self.call_timeout, admitted);
@@ -249,7 +248,7 @@ impl QuotaLimiter {
         SlotReply {
             granted: Some(slot),
             forecast: Forecast::after(Duration::ZERO),
-            pause: Pause::default(),
+            pause: None,
         }
     }
 

@@ -17,12 +17,11 @@ use super::forecast::{Forecast, Reserved, RoomForecast};
 use super::governor::{Governors, Pace};
 use super::held::TotalsHeld;
 use super::past::{CountSource, ScopeOutage};
-use super::pauses::Pause;
 use super::queue::CredentialProof;
 use super::quota::Quota;
 use super::request::{ExpectedCall, ExpectedInRedis, SCOPE_KNOWN, Slot, SlotReply, SlotRequest};
 use super::totals::{LockedTotals, TotalCounts};
-use super::window::SlidingWindow;
+use super::window::{FEW_CALLS, MOST_SCOPES, SlidingWindow};
 use crate::clock::Instant;
 use crate::domain::ScopeTag;
 
@@ -41,7 +40,7 @@ pub(super) struct LocalLimiter {
 struct ScopeCalls {
     all: SlidingWindow,
     background: SlidingWindow,
-    /// The latest call that Redis has counted for this replica, and how long it is held.
+    /// The latest call that Redis has counted for this replica, and until when it is held.
     last: Option<(String, Instant)>,
     /// When Redis last counted one.
     counted: Option<Instant>,
@@ -66,6 +65,15 @@ impl ScopeCalls {
             && is_over(self.all_shared_from)
             && is_over(self.counted.map(|counted| counted + SCOPE_KNOWN))
             && self.outage.is_none_or(|outage| outage.is_forgotten(now))
+    }
+
+    /// Returns whether it holds few calls, and nothing else that matters. Credentials that the CRM
+    /// refuses must not take the memory for as long as a window lasts.
+    fn has_only_few_calls(&self) -> bool {
+        self.all.held() <= FEW_CALLS
+            && self.reserved_until.is_none()
+            && self.all_shared_from.is_none()
+            && self.outage.is_none()
     }
 }
 
@@ -163,7 +171,7 @@ impl LocalLimiter {
         SlotReply {
             forecast: self.forecast(quota, request, &governors, &mut totals),
             granted: Some(slot),
-            pause: Pause::default(),
+            pause: None,
         }
     }
 
@@ -326,6 +334,9 @@ impl LocalLimiter {
             held.slide(now);
             !held.is_forgettable(now)
         });
+        if scopes.len() > MOST_SCOPES {
+            scopes.retain(|_, held| !held.has_only_few_calls());
+        }
         scopes.shrink_to_fit();
     }
 

@@ -257,9 +257,9 @@ impl Budget {
         }
     }
 
-    /// Waits for a turn in both scopes, one after the other. `None` if the first slot was given
-    /// back, because the other scope had no room soon or the slot became too old. Also returns the
-    /// lane, and how long the load waited in it.
+    /// Waits for a turn in both scopes, one after the other. `None` if the slots were given back:
+    /// the credential's scope had no room soon, the owner was paused, or these calls now have
+    /// another quota. Also returns the lane, and how long the load waited in it.
     async fn try_acquire(
         &self,
         scopes: Scopes,

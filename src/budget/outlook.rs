@@ -58,7 +58,7 @@ impl Budget {
         if scopes.credential != scopes.owner {
             credential.add_to(&mut usage);
         }
-        let elsewhere = seen.pause.of(lane);
+        let elsewhere = seen.pause.unwrap_or_default().of(lane);
         let waits = [
             turn_in,
             credential.turn_in(whose).0,

@@ -30,8 +30,8 @@ const LONGEST_CALL_WAIT: Duration = Duration::from_secs(10);
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// The time after which all replicas have noticed that Redis is back.
 const ALL_NOTICE: Duration = Duration::from_secs(3);
-/// The shortest time that a replica waits for Redis, at start and in an outage, before it counts
-/// for itself.
+/// The shortest time that a single replica waits for Redis, at start and in an outage, before it
+/// counts for itself. One of several waits at least for [`ABSENCE_SHOWS`].
 const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
 /// The time after which the others know that a replica has lost Redis, and do not use its share.
 const ABSENCE_SHOWS: Duration = Duration::from_millis(500);

@@ -51,11 +51,13 @@ impl Pause {
 pub(super) struct Pauses {
     all: Option<Instant>,
     background: Option<Instant>,
-    /// The pause that other replicas have set, and when Redis last reported it.
+    /// Until when other replicas have paused all lanes, and the background lanes.
     shared: (Option<Instant>, Option<Instant>),
-    shared_at: Option<Instant>,
-    /// When the pause of all lanes was set, and when it was last probed.
+    /// When Redis was last asked about that.
+    asked_at: Option<Instant>,
+    /// When the pause of all lanes was set.
     began: Option<Instant>,
+    /// When it was last probed.
     probed: Option<Instant>,
     /// Consecutive refusals that named no time, and when the last one was counted.
     refusals: Option<(u32, Instant)>,
@@ -94,13 +96,15 @@ impl Pauses {
         all || background
     }
 
-    /// Replaces the pause that all replicas share by `pause`, which Redis has reported. Returns
-    /// true if the new one is notably longer.
-    pub(super) fn apply_shared(&mut self, pause: Pause, now: Instant) -> bool {
+    /// Replaces what other replicas have paused by `pause`, as Redis has just reported it. Changes
+    /// nothing if Redis did not reply. Returns true if the new pause is notably longer.
+    pub(super) fn apply_shared(&mut self, pause: Option<Pause>, now: Instant) -> bool {
+        self.asked_at = Some(now);
+        let Some(pause) = pause else { return false };
         self.begin(pause, now);
         let before = [Lane::CallPop, Lane::Prefetch].map(|lane| self.left(lane, now));
         let until = |pause: Duration| (!pause.is_zero()).then(|| now + pause.min(LONGEST_PAUSE));
-        (self.shared, self.shared_at) = ((until(pause.all), until(pause.background)), Some(now));
+        self.shared = (until(pause.all), until(pause.background));
         let after = [Lane::CallPop, Lane::Prefetch].map(|lane| self.left(lane, now));
         after
             .iter()
@@ -154,9 +158,9 @@ impl Pauses {
     pub(super) fn recheck_in(&self, now: Instant) -> Option<Duration> {
         let is_own = !left(self.all.max(self.background), now).is_zero();
         let again = self
-            .shared_at
+            .asked_at
             .filter(|_| !is_own)
-            .map(|shared_at| shared_at + ASK_AGAIN);
+            .map(|asked_at| asked_at + ASK_AGAIN);
         again.map(|again| again.saturating_duration_since(now))
     }
 
@@ -360,17 +364,17 @@ mod tests {
             background: all,
             is_over: false,
         };
-        assert!(pauses.apply_shared(pause(600 * SECOND), start));
+        assert!(pauses.apply_shared(Some(pause(600 * SECOND)), start));
         assert_eq!(pauses.recheck_in(start + SECOND), Some(4 * SECOND));
         assert!(
-            !pauses.apply_shared(pause(595 * SECOND), start + 5 * SECOND),
+            !pauses.apply_shared(Some(pause(595 * SECOND)), start + 5 * SECOND),
             "nothing new"
         );
         assert_eq!(
             pauses.left(Lane::Prefetch, start + 5 * SECOND),
             595 * SECOND
         );
-        pauses.apply_shared(Pause::default(), start + 10 * SECOND);
+        pauses.apply_shared(Some(Pause::default()), start + 10 * SECOND);
         assert_eq!(
             pauses.left(Lane::Prefetch, start + 10 * SECOND),
             Duration::ZERO
@@ -385,7 +389,7 @@ mod tests {
             None,
             "its own holds in any case"
         );
-        pauses.apply_shared(Pause::default(), start + 12 * SECOND);
+        pauses.apply_shared(Some(Pause::default()), start + 12 * SECOND);
         assert_eq!(
             pauses.left(Lane::Prefetch, start + 12 * SECOND),
             29 * SECOND

@@ -19,7 +19,7 @@ use crate::urgency::Urgency;
 /// would end only at its very end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QueueKey {
-    /// Changes when the waiter is raised.
+    /// Changes when the waiter is raised, and when it is overdue.
     pub(crate) lane: Lane,
     /// Orders verified credentials before unknown ones. Changes when the credential is verified.
     pub(crate) proof: CredentialProof,
@@ -76,8 +76,7 @@ pub(super) struct WaitQueue {
 
 impl WaitQueue {
     /// Adds a waiter behind those of its lane and its kind of credential whose load is as old or
-    /// older.
-    /// The waiter must leave the queue again.
+    /// older. The waiter must leave the queue again.
     pub(super) fn enter(
         &mut self,
         lane: Lane,

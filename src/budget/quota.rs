@@ -141,8 +141,8 @@ impl Quota {
     }
 
     /// The same quota with at most `concurrent` calls on the wire at once, and at most `per_day` in
-    /// any 24 hours. The background lanes leave one place on the wire to call pops, and use at most
-    /// `prefetch_share` of a day.
+    /// any 24 hours. The background lanes leave one place on the wire to call pops, unless there is
+    /// only one, and use at most `prefetch_share` of a day.
     ///
     /// # Errors
     /// [`QuotaError::PerDay`] if a day would allow fewer calls than a window of a day or less.

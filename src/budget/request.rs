@@ -99,8 +99,8 @@ pub(super) struct SlotReply {
     pub(crate) granted: Option<Slot>,
     /// When there will be room.
     pub(crate) forecast: Forecast,
-    /// Pauses that other replicas have set.
-    pub(crate) pause: Pause,
+    /// Pauses that other replicas have set. `None` if Redis was not asked, or did not reply.
+    pub(crate) pause: Option<Pause>,
 }
 
 impl SlotReply {
@@ -108,7 +108,7 @@ impl SlotReply {
         Self {
             granted: None,
             forecast,
-            pause: Pause::default(),
+            pause: None,
         }
     }
 }

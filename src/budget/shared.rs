@@ -35,7 +35,8 @@ pub(crate) struct SharedQuota {
     /// The keys of the log by which a script recognizes the data, in the order of the request
     /// script.
     log: [String; 2],
-    /// Whether those keys may be in another hash slot than the counts for this server.
+    /// Whether this server has refused to use those keys together with the counts, because they are
+    /// in another hash slot.
     is_log_apart: Arc<AtomicBool>,
     tasks: TaskTracker,
     /// The connector.
@@ -170,11 +171,11 @@ impl SharedQuota {
         Ok(SlotReply {
             granted: is_granted.then_some(slot),
             forecast: forecast(terms, paces, reply),
-            pause: Pause {
+            pause: Some(Pause {
                 all: duration(pause_of_all),
                 background: duration(pause_of_background),
                 is_over: false,
-            },
+            }),
         })
     }
 

@@ -16,7 +16,7 @@ use super::held::{Held, TotalsHeld};
 use super::limits::TotalLimits;
 use super::quota::DAY;
 use super::request::{Slot, SlotRequest};
-use super::window::{SlidingWindow, micros};
+use super::window::{FEW_CALLS, MOST_SCOPES, SlidingWindow, micros};
 use crate::clock::{Instant, SteadyClock};
 use crate::domain::ScopeTag;
 
@@ -28,12 +28,6 @@ pub(super) const PART_OF_DAY: Duration = Duration::from_secs(15 * 60);
 pub(super) const LATENESS: Duration = Duration::from_millis(100);
 /// The mean time of a call is taken over about this many of the last calls.
 const MEAN_OF: u32 = 8;
-
-/// Scopes that are counted, about a kilobyte each.
-const MOST_SCOPES: usize = 100_000;
-/// If there are more scopes than that, those with at most this many calls of the day are forgotten.
-/// A credential that the CRM does not accept rarely makes more calls than this.
-const FEW_CALLS: u32 = 3;
 
 /// This replica's count, shared by the quotas of all kinds of calls.
 #[derive(Debug)]

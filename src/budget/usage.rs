@@ -5,7 +5,7 @@ use crate::domain::lane::Lane;
 /// The use of one connector's quota in this process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Users or accounts whose calls are counted now, including calls that have just ended.
+    /// Users or accounts that asked for a call in the last minute, as far as still known.
     pub(crate) scopes: usize,
     /// How many of them are paused and make no call now.
     pub(crate) paused: usize,

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::gate::{Gate, GateState};
 use super::limiter::QuotaLimiter;
 use super::queue::{CredentialProof, QueueKey};
-use super::request::{Slot, SlotReply, SlotRequest};
+use super::request::{RequestAim, Slot, SlotReply, SlotRequest};
 use super::{Exhausted, STALE};
 use crate::clock::{self, Instant, Stopwatch};
 use crate::domain::lane::Lane;
@@ -166,8 +166,8 @@ impl<'a> QueuedCall<'a> {
         now: Instant,
     ) -> NextStep<'a> {
         let lane = self.key.lane;
-        // While the scope is paused, the limiter is not asked: without Redis it knows only calls,
-        // not pauses, and would grant one. The exception is asking whether another replica's pause
+        // While the scope is paused, no call is requested: without Redis the limiter knows only
+        // calls, not pauses, and would grant one. It is only asked whether another replica's pause
         // still holds.
         let is_paused = !state.pauses.left(lane, now).is_zero();
         let recheck_in = if is_paused {
@@ -179,8 +179,13 @@ impl<'a> QueuedCall<'a> {
         // the other replicas.
         let announces_itself = !is_paused && !lane.is_background() && !self.has_asked;
         if ready_in.is_zero() || announces_itself || recheck_in == Some(Duration::ZERO) {
-            let is_probe = ready_in.is_zero() && state.pauses.all_paused(now);
-            return NextStep::Request(self.request(state, is_probe));
+            let aim = if is_paused {
+                RequestAim::Look
+            } else {
+                RequestAim::Spend
+            };
+            let is_probe = !is_paused && ready_in.is_zero() && state.pauses.all_paused(now);
+            return NextStep::Request(self.request(state, aim, is_probe));
         }
         let wait = recheck_in.map_or(ready_in, |recheck_in| recheck_in.min(ready_in));
         NextStep::Wait(Some(now + wait))
@@ -198,10 +203,16 @@ impl<'a> QueuedCall<'a> {
         None
     }
 
-    fn request(&mut self, state: &mut GateState, is_probe: bool) -> PendingRequest<'a> {
+    fn request(
+        &mut self,
+        state: &mut GateState,
+        aim: RequestAim,
+        is_probe: bool,
+    ) -> PendingRequest<'a> {
         state.is_requesting = true;
-        self.has_asked = true;
+        self.has_asked |= aim == RequestAim::Spend;
         let request = SlotRequest {
+            aim,
             proof: self.key.proof,
             is_probe,
             is_paced: self.is_paced,
@@ -256,7 +267,10 @@ struct PendingRequest<'a> {
 impl PendingRequest<'_> {
     async fn send(mut self, deadline: Option<Instant>) {
         self.request.patience = deadline.map(time_until);
-        let reply = self.limiter.request(&self.request).await;
+        let reply = match self.request.aim {
+            RequestAim::Look => self.limiter.look(&self.request).await,
+            RequestAim::Spend | RequestAim::Count => self.limiter.request(&self.request).await,
+        };
         self.take_in(reply);
     }
 

@@ -13,6 +13,12 @@ use crate::clock::Instant;
 /// these.
 pub(super) const FORESEEN: usize = 128;
 
+/// A replica's own counts are of at most about this many scopes, each of up to a kilobyte.
+pub(super) const MOST_SCOPES: usize = 100_000;
+/// If there are more scopes than that, those with at most this many calls are forgotten. A
+/// credential that the CRM does not accept rarely makes more.
+pub(super) const FEW_CALLS: u32 = 3;
+
 /// Whole microseconds, the unit of forecasts and of Redis' clock.
 pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)

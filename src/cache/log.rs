@@ -104,7 +104,7 @@ impl InvalidationLog {
             .arg(&keys(&self.link)[2])
             .arg(&self.replica);
         if let Err(error) = self.link.query::<u32>(leave).await {
-            tracing::debug!(%error, "the other replicas count this one for some more seconds");
+            tracing::debug!(%error, "the other replicas count this one for a few seconds more");
         }
     }
 

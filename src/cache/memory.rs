@@ -93,8 +93,8 @@ impl KeyLocks {
 }
 
 /// The users of whom another replica has replaced many answers, each with the moment before which
-/// the replaced answers were loaded. An answer that was loaded before it, and stored before this
-/// was known, is not returned.
+/// the replaced answers were loaded. An answer that was loaded before that moment, by a load or a
+/// read that began before this was known, is not returned.
 #[derive(Default)]
 struct ReplacedUsers {
     any: AtomicBool,
@@ -129,8 +129,9 @@ impl ReplacedUsers {
         self.moments.read().clone()
     }
 
-    /// Forgets the moments in `swept`, because no answer that they concern is stored any more. A
-    /// moment that has changed since is kept.
+    /// Forgets the moments in `swept`: the sweep has dropped what they concern. If an older load of
+    /// this replica stores its answer after that, Redis reports that a later one is there. A moment
+    /// that has changed since is kept.
     fn forget(&self, swept: &HashMap<UserTag, ReplacedBefore>) {
         let mut moments = self.moments.write();
         moments.retain(|user, moment| swept.get(user) != Some(moment));

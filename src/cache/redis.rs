@@ -60,8 +60,9 @@ return {value, now()}
 const INVALIDATED: i64 = -1;
 const SUPERSEDED: i64 = -2;
 
-/// Returns when the replaced answer was loaded, or zero if there is none. A damaged length ends the
-/// loop over the records, or lets one through that no reader accepts.
+/// Returns when the replaced answer was loaded, zero if there is none, or one of the two codes
+/// above. A damaged length ends the loop over the records, or lets one through that no reader
+/// accepts.
 const STORE: &str = "
 local value, record = redis.call('GET', KEYS[2]), ARGV[2]
 if not value or string.sub(value, 1, 16) ~= redis.call('GET', KEYS[1]) then return -1 end
@@ -323,7 +324,7 @@ impl RedisTier {
         Ok(())
     }
 
-    /// Deletes every key of a user, including those of other rooms.
+    /// Deletes every key of a user, including those of other modules.
     ///
     /// # Errors
     /// [`LinkError`]. Then some or all may still be there, and the call should be repeated.

@@ -31,7 +31,7 @@ mod load;
 
 pub(crate) use inspect::TierAnswer;
 
-/// The pause between two sweeps of the memory tier, unless one is due.
+/// The pause between two sweeps of the memory tier, unless one is due earlier.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// A stored answer that may be served.
@@ -339,12 +339,6 @@ impl TieredCache {
     #[must_use]
     pub(crate) fn judge(&self, entry: &Entry, age: Duration) -> Freshness {
         judge(entry, age, &self.memory.ages().get())
-    }
-
-    /// A stored answer that was found a while ago, if it may still be served.
-    #[must_use]
-    pub(crate) fn still(&self, stored: Stored) -> Option<Stored> {
-        self.servable(stored.entry, stored.asked, stored.source)
     }
 
     fn servable(&self, entry: Entry, asked: Timestamp, source: Source) -> Option<Stored> {

@@ -44,10 +44,10 @@ pub(super) struct ClientArgs {
     /// used. [default: http://127.0.0.1:50051]
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// The connector to ask, as the daemon's settings name it.
+    /// The connector, as the daemon's settings name it.
     #[arg(long, default_value = "example", value_name = "NAME")]
     platform: String,
-    /// The id of the user for whom to look up. Answers are stored per id.
+    /// The id of the user. Answers are stored per id.
     #[arg(long, default_value = "cli", value_name = "ID")]
     user_id: String,
     /// The user's CRM account, if there is one.

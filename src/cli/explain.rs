@@ -194,7 +194,7 @@ fn quota(quota: &pb::QuotaState) -> String {
     }
     let (pops, background) = (quota.waiting_call_pops, quota.waiting_background);
     if pops + background > 0 {
-        text += &format!("; waiting: {pops} for ringing phones, {background} in the background");
+        text += &format!("; waiting: {pops} call pops, {background} in the background");
     }
     text
 }

@@ -113,11 +113,11 @@ async fn until_the_end(
     match ended {
         // The connection to the daemon worked.
         Err(status) if tally.has_begun() && status.source().is_some() => {
-            Err(anyhow!("the connection to the daemon broke in the middle").into())
+            Err(anyhow!("the connection to the daemon broke during the batch").into())
         }
         Err(status) => Err(args.explain(&status)),
         Ok(()) if tally.finished => Ok(()),
-        Ok(()) => Err(anyhow!("the daemon ended the batch in the middle").into()),
+        Ok(()) => Err(anyhow!("the daemon ended the batch early").into()),
     }
 }
 

@@ -39,7 +39,7 @@ impl StartSettings {
         // A file may be a pipe, or on a disk that does not respond.
         let read = tokio::task::spawn_blocking(move || Self::read(path.as_deref()));
         tokio::select! {
-            read = read => read.context("the reading of the settings broke off")?.map(Some),
+            read = read => read.context("reading the settings failed")?.map(Some),
             () = stops.next() => Ok(None),
         }
     }

@@ -158,7 +158,7 @@ impl Client {
                 client = self.name(),
                 %reason,
                 suppressed,
-                "a call of a known client was refused"
+                "a call from a known client was refused"
             );
         });
     }

@@ -175,7 +175,7 @@ fn check_clients(grpc: &Grpc, section: &mut Section<'_>) {
     if !asks_for_one && grpc.clients.iter().any(shows_certificate) {
         section.fault(
             "tokens",
-            "lists certificates, but without grpc.tls.client_ca no client shows one",
+            "lists certificates, but without grpc.tls.client_ca no client sends one",
         );
     }
     let mut earlier = Earlier::default();

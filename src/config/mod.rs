@@ -1,6 +1,6 @@
 //! Settings: one TOML file, overridden by the environment. Every fault is reported at once.
 //!
-//! The rooms define the settings they need; this room reads them. [`read`] goes through the
+//! The modules define the settings that they need; this one reads them. [`read`] goes through the
 //! sections once, which both checks them and lists the effective settings.
 
 use std::net::SocketAddr;

@@ -39,7 +39,7 @@ pub(crate) fn page() -> String {
 /// The effective settings if only what is required is set, with a connector of each kind.
 #[expect(
     clippy::expect_used,
-    reason = "a text of this program, read by a test of this room"
+    reason = "a text of this program, read by a test of this module"
 )]
 fn defaults() -> Table {
     let mut sample = "redis.url = \"redis://127.0.0.1\"\n\

@@ -52,7 +52,7 @@ impl std::fmt::Display for SecretVariable {
 fn variable(name: &str) -> Result<SecretVariable, String> {
     // The name is not repeated, because it may be the secret itself, in the wrong place.
     let value = std::env::var(name);
-    let value = value.map_err(|_| "names a variable that is not set, or is no text")?;
+    let value = value.map_err(|_| "names a variable that is not set, or not text")?;
     let value = Zeroizing::new(value);
     if value.trim().is_empty() {
         return Err("names a variable that is empty".to_owned());

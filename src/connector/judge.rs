@@ -92,7 +92,7 @@ impl fmt::Display for RecordVerdict {
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoUsableId => "it has no id that can be used again",
+            Self::NoUsableId => "it has no usable id",
             Self::OtherNumbers => "its phone fields are other numbers",
             Self::SameRecord => "the same record was found before",
             Self::OverTheLimit => "the answer already has as many contacts as it may have",

@@ -1,6 +1,6 @@
 //! A CRM's properties, as data.
 //!
-//! A connector provides a [`Profile`], and the rest of the room reads it. A profile may be a
+//! A connector provides a [`Profile`], and the rest of the module reads it. A profile may be a
 //! literal of this program or come from a file at run time, so nothing in it is `'static`. A
 //! setting or an info field that the profile does not name reaches no request ([`Inputs`]). So
 //! every field that can change an answer is part of its key.

@@ -217,9 +217,9 @@ fn settings_of(quotas: &Quotas) -> Vec<String> {
 fn words_of(quota: &Quota) -> String {
     let (rate, burst, whose) = (quota.rate(), quota.burst(), quota.scope().name());
     let per = humantime::format_duration(quota.per());
-    let mut words = format!("{rate} calls in {per}, {burst} at once, for each {whose}");
+    let mut words = format!("{rate} calls in {per}, burst {burst}, for each {whose}");
     if let Some(calls) = quota.concurrent() {
-        words += &format!(", {calls} under way at most");
+        words += &format!(", {calls} concurrent");
     }
     if let Some(calls) = quota.per_day() {
         words += &format!(", {calls} in 24 hours");

@@ -59,7 +59,7 @@ impl FromStr for Wanted {
             Ok(Self::Setting(name.to_owned()))
         } else {
             Err(PathError(
-                "only {{for.NAME}} or {{setting.NAME}} may stand here",
+                "only {{for.NAME}} or {{setting.NAME}} may be used here",
             ))
         }
     }

@@ -114,7 +114,7 @@ pub(crate) enum BadReply {
     #[error("a next page that cannot be read")]
     NextLink,
     /// An id that cannot be a path segment: empty, `.` or `..`.
-    #[error("an id that is no path segment")]
+    #[error("an id that cannot be a path segment")]
     Segment,
     /// A status that this request should not get.
     #[error("HTTP status {0}")]

@@ -121,7 +121,7 @@ const ON_PURPOSE: Rejection = Rejection(StatusCode::INTERNAL_SERVER_ERROR, "fail
 const FORBIDDEN: Rejection = Rejection(StatusCode::FORBIDDEN, "this user may not read contacts");
 const UNAUTHORIZED: Rejection = Rejection(
     StatusCode::UNAUTHORIZED,
-    "a bearer token that begins with \"demo\" is wanted",
+    "a bearer token that begins with \"demo\" is required",
 );
 
 fn authorise(token: &str) -> Result<(), Rejection> {
@@ -202,7 +202,7 @@ async fn contacts(
         (None, None) => {
             return Err(Rejection(
                 StatusCode::BAD_REQUEST,
-                "phone or extension is wanted",
+                "phone or extension is required",
             ));
         }
     };
@@ -230,7 +230,7 @@ async fn deals(
 fn bad_query() -> Rejection {
     Rejection(
         StatusCode::BAD_REQUEST,
-        "page counts from 1, and no parameter comes twice",
+        "page counts from 1, and no parameter may be repeated",
     )
 }
 

@@ -71,7 +71,7 @@ impl Refusal {
             ),
             Self::WebPage => (
                 StatusCode::FORBIDDEN,
-                "requests of web pages are not answered",
+                "requests from web pages are not answered",
             ),
         }
     }

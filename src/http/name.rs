@@ -101,7 +101,7 @@ fn read(mut query: Query) -> Result<pb::FindContactRequest, Violation> {
     if !query.is_empty() {
         return Err(Violation::new(
             "the query",
-            "has a parameter that is not known; there are platform, user, account, hostname, region, number, format \
+            "has an unknown parameter; the parameters are platform, user, account, hostname, region, number, format \
              and timeout_ms",
         ));
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// The current values that the counters do not show. The app, which knows all rooms, sets them.
+/// The current values that the counters do not show. The app, which knows all modules, sets them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LiveView {
     /// Connectors by name.

@@ -15,7 +15,7 @@ pub(crate) enum NotWritten {
     #[error("there is no descriptor of {0}")]
     NoDescriptor(String),
     /// The bytes are not a message of this type.
-    #[error("the bytes are no message of the type")]
+    #[error("the bytes are not a message of the type")]
     Decode(#[from] prost::DecodeError),
     /// It has a value that JSON cannot hold.
     #[error("the message has no JSON form")]

@@ -168,8 +168,8 @@ impl Keeper {
             .send_replace(ConnectionStatus::Up(Arc::clone(live)));
     }
 
-    /// A connection is gone, or refuses something. If it lived long, it does not count as
-    /// unsettled, and the next fault is logged again.
+    /// A connection is gone, or refuses something. If it lived long, unsettled ones are counted
+    /// anew from here, and the next fault is logged again.
     fn settle(&mut self, lived: Stopwatch) {
         if lived.elapsed() >= SETTLED {
             (self.unsettled, self.logged, self.passed) = (0, None, None);

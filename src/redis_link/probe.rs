@@ -24,7 +24,7 @@ static IN_SCRIPTS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!(
 const USES: [(&str, &[&str]); 7] = [
     ("reading stored answers", &["GET", "MGET"]),
     (
-        "storing answers and proofs of credentials",
+        "storing answers and verified credentials",
         &[
             "EVALSHA",
             "SCRIPT LOAD",

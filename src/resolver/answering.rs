@@ -19,6 +19,7 @@ use crate::clock;
 use crate::connector::{CrmSession, Details, Found};
 use crate::domain::{ContactKey, Entry, Freshness, Identity, Lane, Source};
 use crate::flight::Seat;
+use crate::urgency::Urgency;
 
 /// How often a load that waits for details checks whether its answer is still of use.
 const CHECK: Duration = Duration::from_secs(1);
@@ -28,6 +29,16 @@ pub(super) enum AnswerOwner {
     Known(Identity),
     /// The CRM is being asked.
     BeingAsked(Seat<NamedCredential>),
+}
+
+impl AnswerOwner {
+    /// How urgently the CRM is being asked.
+    pub(super) fn urgency(&self) -> Option<Arc<Urgency>> {
+        match self {
+            Self::Known(_) => None,
+            Self::BeingAsked(seat) => Some(Arc::clone(seat.urgency())),
+        }
+    }
 }
 
 /// An answer in preparation.
@@ -158,9 +169,9 @@ impl<'a> Answering<'a> {
         }
     }
 
-    /// Returns whether it is worth waiting for the rest: somebody waits and has time left; or a
-    /// caller who comes now would get what is there, and somebody waits or the complete answer can
-    /// still be stored. The latter always counts as true in a batch, because other numbers may
+    /// Returns whether it is worth waiting for the rest. It is if somebody waits and has time left.
+    /// Otherwise what is there must be young enough for a caller who comes now, and either somebody
+    /// waits, or the complete answer can still be stored, or it is a batch, whose other numbers may
     /// share the calls.
     fn is_of_use(&self, details: &Details) -> bool {
         let (load, deps) = (self.load, &self.load.resolver.deps);
@@ -183,10 +194,12 @@ impl<'a> Answering<'a> {
 
     async fn settle(&mut self) {
         let asker = self.asker();
+        let who = self.owner.urgency();
         let AnswerOwner::BeingAsked(seat) = &mut self.owner else {
             return;
         };
-        let identity = identity(asker, seat).await;
+        let identity = identity(asker, seat);
+        let identity = self.load.urgency.shared_with(who, identity).await;
         self.owner = AnswerOwner::Known(identity);
         let belongs = belongs_to(asker, &self.session, identity);
         self.load.resolver.deps.tasks.spawn(belongs);

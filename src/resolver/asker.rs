@@ -100,7 +100,7 @@ impl Asker {
         self.platform.regions_for(&self.user)
     }
 
-    /// Whose quota its calls spend, if it is known whose credential it is.
+    /// Whose quota its calls spend, by what is known of the credential's owner.
     pub(super) fn scope(&self, identity: Option<&Identity>) -> ScopeTag {
         self.platform.scope(&self.user, self.auth_tag, identity)
     }

@@ -60,7 +60,7 @@ impl<K: Copy + Eq + Hash, S: Copy + Eq + Hash> BackgroundLimit<K, S> {
     }
 
     /// Returns whether `key` may be refreshed now, and if so marks it as being refreshed. This runs
-    /// on each stale hit, so it looks at one key only.
+    /// on each stale hit, so it looks at one key only, and at all of them once a second.
     pub(crate) fn take(&self, key: K, scope: S, now: Timestamp) -> bool {
         let mut keys = self.keys.lock();
         if now.since(keys.swept) >= SWEEP {

@@ -43,7 +43,8 @@ impl Load {
         });
     }
 
-    /// The answer that another flight or replica has stored by now, or else the CRM's.
+    /// The answer that another flight or replica has stored by now, if stored ones count. Otherwise
+    /// the CRM's.
     async fn load(&self) -> LoadResult<Loaded> {
         let deps = &self.resolver.deps;
         if let Some(leases) = &deps.leases
@@ -123,13 +124,16 @@ impl Load {
         })
     }
 
-    /// Searches the CRM. If the credential is unknown, also asks whose it is, at the same time.
+    /// Searches the CRM. If it is not known whose the answer is, also asks whose the credential is,
+    /// at the same time, if the CRM may be asked that now.
     async fn ask(&self, ticket: LoadTicket) -> LoadResult<Loaded> {
         self.urgency
             .set_verified(self.resolver.has_been_verified(&self.request.asker));
         let owner = self.owner();
         let (session, stopwatch) = (self.session()?, Stopwatch::start());
-        let found = self.search(&session).await;
+        // Boxed: a search's future is large.
+        let search = Box::pin(self.search(&session));
+        let found = self.urgency.shared_with(owner.urgency(), search).await;
         let timing = SearchTiming {
             found_at: clock::now(),
             took: stopwatch.elapsed(),

@@ -55,7 +55,8 @@ impl LoadRequest {
         }
     }
 
-    /// An answer that the CRM gave earlier may lack what a person has just changed there.
+    /// Which running loads it may share. A manual refresh shares none that has called the CRM: an
+    /// earlier answer may lack what the person has just changed there.
     pub(super) fn join(&self) -> Join {
         if self.asker.is_observed() {
             // Who watches wants to see every call.

@@ -75,7 +75,8 @@ const TOO_LONG: LookupError = LookupError::CrmUnavailable(Unavailable::Timeout);
 /// Settings of the resolver.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResolverConfig {
-    /// Time for one load, including all its CRM calls.
+    /// How long a load may take once a phone rings for it, including all its CRM calls; and how
+    /// long a caller without a deadline waits. Background work has no such limit.
     pub timeout: Duration,
     /// How long a manual refresh waits for the CRM before the stored answer is served instead,
     /// labelled stale. If there is no result this long after the first call to the CRM, the CRM
@@ -84,7 +85,8 @@ pub(crate) struct ResolverConfig {
     /// How long a ringing phone waits for the details of contacts that are already found, if the
     /// search took less than half of this. After a longer search it waits for twice its time.
     pub(crate) details_timeout: Duration,
-    /// Loads running at once, including those whose callers have left. More are refused.
+    /// Loads running at once, including those whose callers have left. More are refused. As many
+    /// callers may wait at once, and as many calls may ask whose a credential is.
     pub(crate) max_loads: usize,
     /// Batches running at once.
     pub(crate) max_jobs: usize,

@@ -14,7 +14,7 @@ pub(super) enum CrmAccess {
     Open,
     /// A refresh of this question failed a moment ago. Only somebody without an answer asks again.
     Rests,
-    /// All places for look-ups that wait are taken.
+    /// There is no place to wait, or none for a load.
     Full,
     /// The quota has no call before the deadline. There is one after this time, as far as known.
     NoCallBefore(Duration),
@@ -43,7 +43,7 @@ pub(crate) enum LookupPlan {
     Identify,
     /// Only a stored answer is wanted, and the credential may see none.
     NotCached,
-    /// All places are taken.
+    /// There is no place for it.
     Full,
     /// The quota has no call left before the deadline. The next one is free after this time.
     NoCallBefore(Duration),

@@ -18,23 +18,37 @@ pub(super) const AT_ONCE: usize = 32;
 const AGAIN: Duration = Duration::from_millis(500);
 
 impl Resolver {
-    /// Revokes the trust in a credential for all users.
+    /// Revokes the trust in a credential for all users. Returns once Redis and the other replicas
+    /// know it, or cannot be reached.
     pub(super) async fn revoke(&self, auth: AuthTag) {
         let refused = self.deps.clock.now();
         self.deps.admissions.revoke_here(auth);
-        if self.revoke_elsewhere(auth, refused).await || !self.revoking.take(auth, (), refused) {
+        let resolver = self.clone();
+        // A task of its own: a load whose callers have left may be dropped here.
+        let published = self.deps.tasks.spawn(async move {
+            if !resolver.revoke_elsewhere(auth, refused).await {
+                resolver.revoke_elsewhere_later(auth, refused);
+            }
+        });
+        // It fails only if the task panicked, which is logged.
+        let _ = published.await;
+    }
+
+    /// Publishes a revocation as soon as Redis can be reached.
+    fn revoke_elsewhere_later(self, auth: AuthTag, refused: Timestamp) {
+        if !self.revoking.take(auth, (), refused) {
             return;
         }
-        let resolver = self.clone();
-        self.deps.tasks.spawn(async move {
+        let tasks = self.deps.tasks.clone();
+        tasks.spawn(async move {
             let published = async {
                 clock::sleep(AGAIN).await;
-                while !resolver.revoke_elsewhere(auth, refused).await {
+                while !self.revoke_elsewhere(auth, refused).await {
                     clock::sleep(AGAIN).await;
                 }
             };
-            resolver.deps.stopping.run_until_cancelled(published).await;
-            resolver.revoking.ended(auth, (), None);
+            self.deps.stopping.run_until_cancelled(published).await;
+            self.revoking.ended(auth, (), None);
         });
     }
 

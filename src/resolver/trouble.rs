@@ -27,7 +27,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 /// How often a number may fail while others are answered. Beyond that the number is the cause.
 const TRIES: u32 = 5;
 
-/// The same for refusals by the quota, which can hit any look-up at a bad moment.
+/// The same for refusals by the quota or by the CRM's limit, which can hit any look-up at a bad
+/// moment.
 const REFUSALS: u32 = 20;
 
 /// The trouble of one batch.
@@ -88,13 +89,17 @@ impl Trouble {
     /// Waits while there is trouble: until it is over, or until it is this look-up's turn to try.
     /// It has the turn as long as it keeps the returned permit.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.state.lock().now?;
-        let turn = self.probe.acquire().await.ok()?;
         // Before the state is read, so that nothing is missed.
         let over = self.over.notified();
-        let backoff = self.state.lock().now?.backoff;
+        self.state.lock().now?;
+        let turn = async {
+            let turn = self.probe.acquire().await.ok()?;
+            let backoff = self.state.lock().now?.backoff;
+            clock::sleep(backoff).await;
+            Some(turn)
+        };
         tokio::select! {
-            () = clock::sleep(backoff) => Some(turn),
+            turn = turn => turn,
             () = over => None,
         }
     }
@@ -248,8 +253,11 @@ mod tests {
         let (trouble, mut tries) = (Trouble::none_yet(), Tries::default());
         assert!(trouble.is_waited_out(&fault(), None, &mut tries));
         let began = clock::now();
-        let waiting =
-            async { assert!(trouble.turn().await.is_none() && trouble.turn().await.is_none()) };
+        let waiting = async {
+            // Nobody else gets the turn while this look-up has it.
+            let _turn = trouble.probe.acquire().await;
+            assert!(trouble.turn().await.is_none() && trouble.turn().await.is_none());
+        };
         let answered = async {
             sleep(SECOND / 10).await;
             assert!(!trouble.is_waited_out(&Ok(()), None, &mut Tries::default()));

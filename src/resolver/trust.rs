@@ -138,26 +138,32 @@ impl Resolver {
     }
 
     /// What is stored now. While the CRM was asked it may have been removed or replaced.
-    async fn stored_by_now(&self, question: &Question, identity: Identity) -> Option<Stored> {
+    pub(super) async fn stored_by_now(
+        &self,
+        question: &Question,
+        identity: Identity,
+    ) -> Option<Stored> {
         let key = question.key_of(&identity);
         self.deps.cache.lookup(question.key(), &key).await
     }
 
-    /// What is stored now, labelled stale, under a credential whose trust could not be renewed. If
-    /// nothing is stored any more, or the credential was refused meanwhile, the answer is loaded.
+    /// What is stored now, labelled stale, under a credential whose trust could not be renewed. The
+    /// answer is loaded if nothing is stored any more, or if the CRM has refused the credential
+    /// meanwhile or named another owner.
     async fn stale_by_now(
         &self,
         question: &Question,
         identity: Identity,
     ) -> Result<Answer, LookupError> {
         let known = self.lookup_credential(question.asker()).await;
+        let owner = known.map(|credential| credential.identity);
         let stored = self.stored_by_now(question, identity).await;
-        match stored.filter(|_| known.is_some()) {
+        match stored.filter(|_| owner == Some(identity)) {
             Some(stored) => Ok(Answer {
                 freshness: Freshness::Stale,
                 ..stored.into()
             }),
-            None => self.load(question, Some(identity)).await,
+            None => self.load(question, owner.or(Some(identity))).await,
         }
     }
 
@@ -190,7 +196,7 @@ impl Resolver {
     /// has not said it.
     pub(super) fn keep_trust(&self, question: &Question, credential: &Credential) {
         let (asker, identity) = (question.asker(), credential.identity);
-        if !self.is_renewal_due(asker, credential) {
+        if question.only_if_cached || !self.is_renewal_due(asker, credential) {
             return;
         }
         let (key, scope) = (

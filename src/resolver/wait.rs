@@ -48,12 +48,12 @@ impl Resolver {
         }
     }
 
-    /// The result of a load as the answer to a caller. A load that waited for its turn in the quota,
-    /// or for details, may have begun long before its last caller came. So the result is judged by
-    /// its age when this caller came, as a stored answer would have been. `None` if it was past its
-    /// hard end then. A caller who came less than `lookup.timeout` after the CRM was asked gets it
-    /// even so, labelled stale: otherwise nobody could share a load if the ages let no answer be
-    /// stored.
+    /// The result of a load as the answer to a caller. A load that waited for its turn in the
+    /// quota, or for details, may have begun long before its last caller came. So the result is
+    /// judged by its age when this caller came, as a stored answer would have been. `None` if it
+    /// was past its hard end then. A caller who came at most `lookup.timeout` after the CRM was
+    /// asked gets it even so, labelled stale: otherwise nobody could share a load if the ages let
+    /// no answer be stored.
     pub(super) fn answer(&self, loaded: Loaded, arrival: Arrival) -> Option<Answer> {
         let freshness = self.freshness(&loaded.entry, arrival.at.since(loaded.asked));
         (freshness != Freshness::Expired).then_some(Answer {
@@ -94,7 +94,7 @@ impl Resolver {
         self.answer(loaded.ok()?, arrival)
     }
 
-    /// Shows the contacts of a load to the watcher, if there is one, while their details are loaded.
+    /// Shows the contacts of a load to the watcher, if any, while their details are loaded.
     fn show_names(&self, question: &Question, names: Loaded, arrival: Arrival) {
         if question.is_watched()
             && let Some(answer) = self.answer(names, arrival)
@@ -143,7 +143,7 @@ impl Resolver {
     /// How long this caller waits for details after the contacts were verified. A ringing phone
     /// waits for `lookup.details_timeout`, or for twice as long as the search took if that is more,
     /// and for at most half of the time that it had left at that moment. Other callers wait for
-    /// nine tenths of that time.
+    /// nine tenths of the time that they had left.
     fn details_patience(&self, names: &Loaded, question: &Question) -> Duration {
         let timing = names.timing;
         let left = match question.deadline {

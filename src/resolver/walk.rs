@@ -121,32 +121,57 @@ impl Resolver {
         }
         if decision == Decision::AwaitNews {
             question.show(|| LookupProgress::Stored(stored.clone().into()));
-            if let Some(answer) = self.news(question, identity).await {
-                return Ok(answer);
-            }
+            return match self.news(question, identity).await? {
+                Some(answer) => Ok(answer),
+                None => self.serve_without_news(question, identity).await,
+            };
         }
-        // Its end may have come while the CRM was asked.
-        let Some(stored) = self.deps.cache.still(stored) else {
-            let _place = self.wait_place(question.asker(), Some(&identity))?;
-            return self.load(question, Some(identity)).await;
-        };
         self.revalidate(question, identity);
         Ok(stored.into())
     }
 
-    /// The CRM's answer within a moment. Does not ask if that failed a moment ago.
-    async fn news(&self, question: &Question, identity: Identity) -> Option<Answer> {
-        if self.rests(question.key()) {
-            return None;
+    /// Serves what is stored by now. While the CRM was asked, the answer may have been invalidated
+    /// or replaced, or its end may have come.
+    async fn serve_without_news(
+        &self,
+        question: &Question,
+        identity: Identity,
+    ) -> Result<Answer, LookupError> {
+        let Some(stored) = self.stored_by_now(question, identity).await else {
+            let _place = self.wait_place(question.asker(), Some(&identity))?;
+            return self.load(question, Some(identity)).await;
+        };
+        if stored.freshness != Freshness::Fresh {
+            self.revalidate(question, identity);
         }
-        let _place = self.wait_place(question.asker(), Some(&identity)).ok()?;
+        Ok(stored.into())
+    }
+
+    /// The CRM's answer within a moment. `None` if there is none. Does not ask if a background
+    /// refresh of the question failed a moment ago.
+    ///
+    /// # Errors
+    /// [`LookupError::CrmUnauthenticated`]: nothing stored may be served then.
+    async fn news(
+        &self,
+        question: &Question,
+        identity: Identity,
+    ) -> Result<Option<Answer>, LookupError> {
+        if self.rests(question.key()) {
+            return Ok(None);
+        }
+        let Ok(_place) = self.wait_place(question.asker(), Some(&identity)) else {
+            return Ok(None);
+        };
         let patience = self.patience(question).min(NEWS);
         let mut request = self.request(question, Some(identity));
         request.lane = Lane::CallPop;
         request.deadline = clock::after(patience);
         let seat = self.start(request);
-        let answer = clock::timeout(patience, self.wait_for(seat, question)).await;
-        answer?.ok()
+        match clock::timeout(patience, self.wait_for(seat, question)).await {
+            Some(Err(LookupError::CrmUnauthenticated)) => Err(LookupError::CrmUnauthenticated),
+            answer => Ok(answer.and_then(Result::ok)),
+        }
     }
 
     /// Asks the CRM and waits for its answer. The caller must have a place to wait.

@@ -42,8 +42,8 @@ impl Resolver {
             .await
     }
 
-    /// What the CRM says in a flight. A caller that joins it may claim another user id than its
-    /// leader.
+    /// What the CRM says in a flight. A caller that joined it may claim another user id than its
+    /// leader, so the credential is then verified for that id too.
     pub(super) async fn named(
         &self,
         asker: &Asker,
@@ -126,8 +126,8 @@ impl Resolver {
         }
     }
 
-    /// The CRM has not said whose credential it is. If it has `known` the credential before and
-    /// refuses it now, the credential is revoked. Otherwise a search decides.
+    /// The CRM has not said whose credential it is. If it has named the owner before (`known`) and
+    /// refuses the credential now, the credential is revoked. Otherwise a search decides.
     async fn unnamed(
         &self,
         asker: &Asker,

@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::reload;
 
-/// The target of the lines about look-ups, as the room `api` writes them.
+/// The target of the lines about look-ups, as the module `api` writes them.
 const LOOKUPS: &str = "contactd::lookups";
 
 /// What is logged: a level of contactd's own lines, or `tracing` directives (`info`,

@@ -122,9 +122,9 @@ impl Expectations {
 }
 
 fn region(text: &str) -> Result<Region, String> {
-    Region::parse(text).ok_or_else(|| format!("region: \"{text}\" is no region"))
+    Region::parse(text).ok_or_else(|| format!("region: \"{text}\" is not a region"))
 }
 
 fn format_of(text: &str) -> Result<NumberFormat, String> {
-    NumberFormat::parse(text).ok_or_else(|| format!("formats: \"{text}\" is no format of numbers"))
+    NumberFormat::parse(text).ok_or_else(|| format!("formats: \"{text}\" is not a number format"))
 }

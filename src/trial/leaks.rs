@@ -15,7 +15,7 @@ const PIECE: usize = 6;
 /// What would still stand in a recording.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0} would still stand in the recording; nothing was written. Use a test account, or write it by hand"
+    "{0} would still be in the recording; nothing was written. Use a test account, or write it by hand"
 )]
 pub(crate) struct Leak(&'static str);
 

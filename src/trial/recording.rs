@@ -164,7 +164,7 @@ type Parameters = Vec<(String, String)>;
 
 /// Path and parameters of a target; a host in front of it does not count.
 fn target_of(target: &str) -> Result<(String, Parameters), &'static str> {
-    const FAULT: &str = "the target of the request is no path";
+    const FAULT: &str = "the target of the request is not a path";
     let base = Url::parse("http://crm").map_err(|_| FAULT)?;
     let url = base.join(target).map_err(|_| FAULT)?;
     let query = url.query_pairs().into_owned().collect();
@@ -202,7 +202,7 @@ impl RecordedBody {
         }
         if text.starts_with(['{', '[']) {
             let body = serde_json::from_str(text).map(Self::Json);
-            return body.map_err(|_| "the request's body is no JSON");
+            return body.map_err(|_| "the request's body is not JSON");
         }
         let fields: Option<Vec<_>> = text.lines().map(pair).collect();
         let fields = fields.ok_or("a field of the form is not written \"name = value\"");
@@ -241,7 +241,7 @@ impl RecordedReply {
         let status = status.next().unwrap_or_default().parse();
         let headers = lines.filter(|line| !line.trim().is_empty()).map(header);
         Ok(Self {
-            status: status.map_err(|_| "the status is no number")?,
+            status: status.map_err(|_| "the status is not a number")?,
             headers: headers.collect::<Result<_, _>>()?,
             body: body.trim_end_matches('\n').to_owned(),
         })
@@ -308,7 +308,7 @@ mod tests {
             ("GET /a\n? x\n\nHTTP 200\n", NO_PARAMETER),
             (
                 "POST /a\n\n{\n\nHTTP 200\n",
-                "the request's body is no JSON",
+                "the request's body is not JSON",
             ),
             (
                 "GET /a\nx\n\nHTTP 200\n",

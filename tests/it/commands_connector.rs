@@ -325,7 +325,7 @@ async fn test_reports_files_that_it_cannot_use() {
         (
             RECORDING,
             "region = \"Nowhere\"\n",
-            "\"Nowhere\" is no region",
+            "\"Nowhere\" is not a region",
         ),
     ] {
         let (_directory, cases) = case(recording, expect);
@@ -477,7 +477,7 @@ async fn nothing_is_recorded_where_a_piece_of_the_credential_would_remain() {
     let words = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(
-        words.contains("a piece of the credential would still stand"),
+        words.contains("a piece of the credential would still be"),
         "{words}"
     );
     assert!(!case.exists());

@@ -1,5 +1,5 @@
-//! The house rules that a compiler does not check: rooms use only rooms below them
-//! (`src/ARCHITECTURE.md`), some crates stay out of some rooms, the files of a room import each
+//! The house rules that a compiler does not check: modules use only modules below them
+//! (`src/ARCHITECTURE.md`), some crates stay out of some modules, the files of a module import each
 //! other in no circle, every file says what it is for, and none outgrows its reader.
 //!
 //! What counts is code: comments, strings, items for tests and fuzzing, files named `tests.rs` and folders
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use circles::{Imports, circles, imports, module};
-use scan::{bare, branches, depth, room_of, roots, sources, test_items, without_tests};
+use scan::{bare, branches, depth, roots, sources, test_items, top_of, without_tests};
 
 mod circles;
 mod scan;
@@ -19,24 +19,24 @@ const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 const LONGEST: usize = 400;
 const LONGEST_FUNCTION: usize = 60;
 
-struct Room {
+struct TopModule {
     name: &'static str,
-    /// A room may use rooms with a lower number; rooms with the same number are blind to each
+    /// A module may use modules with a lower number; modules with the same number are blind to each
     /// other.
     floor: u8,
-    /// Rooms that it never uses although they lie below.
+    /// Modules that it never uses although they lie below.
     never: &'static [&'static str],
     /// Crates that it never uses, their families (`tokio_util`) included.
     never_crates: &'static [&'static str],
 }
 
-const fn room(
+const fn top(
     floor: u8,
     name: &'static str,
     never: &'static [&'static str],
     never_crates: &'static [&'static str],
-) -> Room {
-    Room {
+) -> TopModule {
+    TopModule {
         name,
         floor,
         never,
@@ -71,7 +71,7 @@ const BEHIND_THE_FRONTS: &[&str] = &[
     "resolver",
     "api",
 ];
-/// Every room with a number below 7, except `clock`.
+/// Every module with a number below 7, except `clock`.
 const ALL_BUT_CLOCK: &[&str] = &[
     "pb",
     "domain",
@@ -99,44 +99,44 @@ const ALL_BUT_CLOCK: &[&str] = &[
 ];
 
 #[rustfmt::skip]
-const ROOMS: [Room; 33] = [
-    room(0, "pb", &[], &[]),
-    room(0, "domain", &[], &["tokio", "tonic", "reqwest", "redis", "moka"]),
-    room(1, "clock", &[], &[]),
-    room(1, "frames", &[], &["tokio", "tonic"]),
-    room(1, "metrics", &[], &[]),
-    room(1, "proto_json", &["domain"], &["tokio", "tonic"]),
-    room(1, "share", &[], &["tokio", "tonic"]),
-    room(1, "trace", &[], &["reqwest", "redis"]),
-    room(1, "redis_link", &[], &["reqwest", "tonic"]),
-    room(1, "urgency", &[], &["reqwest", "tonic", "redis"]),
-    room(2, "cache", &[], &["reqwest", "tonic"]),
-    room(2, "clients", &[], &["reqwest", "tonic", "rustls", "redis"]),
-    room(2, "flight", &[], &["reqwest", "tonic"]),
-    room(2, "budget", &[], &["reqwest", "tonic"]),
-    room(2, "admission", &[], &["reqwest", "tonic"]),
-    room(2, "lease", &[], &["reqwest", "tonic"]),
-    room(3, "connector", &["cache", "flight"], &["tonic", "redis", "moka"]),
-    room(4, "resolver", &[], &["reqwest", "redis", "moka", "governor", "tonic"]),
-    room(5, "api", BEHIND_THE_RESOLVER, &["tonic", "axum", "hyper", "http", "tower"]),
-    room(5, "plan", &["flight", "lease", "redis_link", "clients"], &["tonic", "tokio", "redis", "moka"]),
-    room(5, "trial", &["cache", "flight", "admission", "lease", "redis_link", "clients", "resolver"], &["tonic", "redis", "moka"]),
-    room(6, "grpc", BEHIND_THE_API, &["axum"]),
-    room(6, "http", BEHIND_THE_API, &["axum", "tonic"]),
-    room(6, "ops", BEHIND_THE_RESOLVER, &["tonic"]),
-    room(7, "app", &[], &[]),
-    room(7, "config", &[], &[]),
-    room(7, "lifecycle", &[], &[]),
-    room(7, "telemetry", &[], &[]),
-    room(7, "tls", &[], &[]),
-    room(7, "example_crm", ALL_BUT_CLOCK, &[]),
-    room(8, "cli", BEHIND_THE_FRONTS, &[]),
-    room(9, "fuzz", &[], &[]),
-    room(9, "main", BEHIND_THE_FRONTS, &[]),
+const TOP_MODULES: [TopModule; 33] = [
+    top(0, "pb", &[], &[]),
+    top(0, "domain", &[], &["tokio", "tonic", "reqwest", "redis", "moka"]),
+    top(1, "clock", &[], &[]),
+    top(1, "frames", &[], &["tokio", "tonic"]),
+    top(1, "metrics", &[], &[]),
+    top(1, "proto_json", &["domain"], &["tokio", "tonic"]),
+    top(1, "share", &[], &["tokio", "tonic"]),
+    top(1, "trace", &[], &["reqwest", "redis"]),
+    top(1, "redis_link", &[], &["reqwest", "tonic"]),
+    top(1, "urgency", &[], &["reqwest", "tonic", "redis"]),
+    top(2, "cache", &[], &["reqwest", "tonic"]),
+    top(2, "clients", &[], &["reqwest", "tonic", "rustls", "redis"]),
+    top(2, "flight", &[], &["reqwest", "tonic"]),
+    top(2, "budget", &[], &["reqwest", "tonic"]),
+    top(2, "admission", &[], &["reqwest", "tonic"]),
+    top(2, "lease", &[], &["reqwest", "tonic"]),
+    top(3, "connector", &["cache", "flight"], &["tonic", "redis", "moka"]),
+    top(4, "resolver", &[], &["reqwest", "redis", "moka", "governor", "tonic"]),
+    top(5, "api", BEHIND_THE_RESOLVER, &["tonic", "axum", "hyper", "http", "tower"]),
+    top(5, "plan", &["flight", "lease", "redis_link", "clients"], &["tonic", "tokio", "redis", "moka"]),
+    top(5, "trial", &["cache", "flight", "admission", "lease", "redis_link", "clients", "resolver"], &["tonic", "redis", "moka"]),
+    top(6, "grpc", BEHIND_THE_API, &["axum"]),
+    top(6, "http", BEHIND_THE_API, &["axum", "tonic"]),
+    top(6, "ops", BEHIND_THE_RESOLVER, &["tonic"]),
+    top(7, "app", &[], &[]),
+    top(7, "config", &[], &[]),
+    top(7, "lifecycle", &[], &[]),
+    top(7, "telemetry", &[], &[]),
+    top(7, "tls", &[], &[]),
+    top(7, "example_crm", ALL_BUT_CLOCK, &[]),
+    top(8, "cli", BEHIND_THE_FRONTS, &[]),
+    top(9, "fuzz", &[], &[]),
+    top(9, "main", BEHIND_THE_FRONTS, &[]),
 ];
 
-/// Rooms with the same number that may use each other. `domain` reads values from messages of `pb`,
-/// several rooms need `clock`, and the rooms with number 7 build the daemon together.
+/// Modules with the same number that may use each other. `domain` reads values from messages of `pb`,
+/// several modules need `clock`, and the modules with number 7 build the daemon together.
 const OPEN_DOORS: [(&[&str], &[&str]); 3] = [
     (&["frames", "redis_link", "urgency"], &["clock"]),
     (&["domain"], &["pb"]),
@@ -146,22 +146,22 @@ const OPEN_DOORS: [(&[&str], &[&str]); 3] = [
     ),
 ];
 
-/// Single names that a room may use although it may not use the room that defines them: `api` needs
+/// Single names that a module may use although it may not use the module that defines them: `api` needs
 /// `Platform` for its questions to the resolver.
 const EXCEPTIONS: [(&str, &str); 1] = [("api", "connector::Platform")];
 
 #[test]
-fn every_room_uses_only_what_lies_below_it() {
+fn every_module_uses_only_what_lies_below_it() {
     let mut faults = Vec::new();
     for file in sources() {
-        let room = room_of(&file);
-        if room == "lib" {
+        let top = top_of(&file);
+        if top == "lib" {
             continue;
         }
         let code = without_tests(&bare(&fs::read_to_string(&file).unwrap()));
         let shown = file.strip_prefix(SRC).unwrap().display().to_string();
         faults.extend(
-            faults_in(&room, depth(&file), &code)
+            faults_in(&top, depth(&file), &code)
                 .into_iter()
                 .map(|fault| format!("src/{shown}:{fault}")),
         );
@@ -188,7 +188,7 @@ fn who_asks_is_shared_by_all_questions_of_a_batch_and_cannot_be_cloned() {
 }
 
 #[test]
-fn the_files_of_a_room_import_each_other_in_no_circle() {
+fn the_files_of_a_module_import_each_other_in_no_circle() {
     let code = |file: &Path| without_tests(&bare(&fs::read_to_string(file).unwrap()));
     let files: Vec<_> = sources()
         .into_iter()
@@ -248,7 +248,7 @@ fn circles_are_seen_through_groups_and_from_far_below() {
 }
 
 #[test]
-fn the_crate_lists_its_rooms_from_the_ground_up() {
+fn the_crate_lists_its_modules_from_the_ground_up() {
     let lib = fs::read_to_string(Path::new(SRC).join("lib.rs")).unwrap();
     let names: Vec<_> = lib.lines().filter_map(declared).collect();
     let floors: Vec<_> = names
@@ -335,8 +335,8 @@ fn every_file_begins_with_what_it_is_for_and_is_short_enough_to_read() {
 
 #[test]
 fn the_rules_see_through_groups_comments_strings_and_test_code() {
-    let faults = |room: &str, text: &str| faults_in(room, 2, &without_tests(&bare(text)));
-    for (room, text) in [
+    let faults = |top: &str, text: &str| faults_in(top, 2, &without_tests(&bare(text)));
+    for (top, text) in [
         (
             "cache",
             "use crate::{\n    domain::{Entry, key},\n    connector::Door,\n};",
@@ -355,13 +355,13 @@ fn the_rules_see_through_groups_comments_strings_and_test_code() {
         ("clock", "use super::super::metrics::Metrics;"),
     ] {
         assert_eq!(
-            faults(room, text).len(),
+            faults(top, text).len(),
             1,
-            "{room}: {text} gives {:?}",
-            faults(room, text)
+            "{top}: {text} gives {:?}",
+            faults(top, text)
         );
     }
-    for (room, text) in [
+    for (top, text) in [
         (
             "domain",
             "// use tokio::spawn\n/* crate::cache */ const A: &str = \"crate::app::\\\"\"; const B: char = '\"';",
@@ -384,7 +384,7 @@ fn the_rules_see_through_groups_comments_strings_and_test_code() {
             "use super::Tier; fn f<'a>(x: &'a str) -> &'a str { x }",
         ),
     ] {
-        assert_eq!(faults(room, text), Vec::<String>::new(), "{room}: {text}");
+        assert_eq!(faults(top, text), Vec::<String>::new(), "{top}: {text}");
     }
 }
 
@@ -397,7 +397,7 @@ fn declared(line: &str) -> Option<&str> {
 
 /// What is wrong with the paths in `code`, each with its line.
 fn faults_in(name: &str, depth: usize, code: &str) -> Vec<String> {
-    let Some(room) = known(name) else {
+    let Some(top) = known(name) else {
         return vec![format!(
             "1: {name} has no place in the table of tests/it/house.rs"
         )];
@@ -408,7 +408,7 @@ fn faults_in(name: &str, depth: usize, code: &str) -> Vec<String> {
         let rest = &code[at + root.len()..];
         if matches!(root, "crate" | "contactd") {
             for path in branches(rest) {
-                faults.extend(denied(room, &path).map(|rule| format!("{line}: {rule}")));
+                faults.extend(denied(top, &path).map(|rule| format!("{line}: {rule}")));
             }
         } else if root == "super" {
             let supers = 1 + rest
@@ -417,9 +417,9 @@ fn faults_in(name: &str, depth: usize, code: &str) -> Vec<String> {
                 .take_while(|part| part.trim() == "super")
                 .count();
             if supers >= depth {
-                faults.push(format!("{line}: super leaves the room; write crate::"));
+                faults.push(format!("{line}: super leaves the module; write crate::"));
             }
-        } else if room.never_crates.iter().any(|never| is_family(root, never)) {
+        } else if top.never_crates.iter().any(|never| is_family(root, never)) {
             faults.push(format!("{line}: {name} never uses {root}"));
         }
     }
@@ -431,10 +431,10 @@ fn is_family(root: &str, never: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
-/// The rule that `path`, for example `connector::Platform`, breaks in `room`.
-fn denied(room: &Room, path: &str) -> Option<String> {
+/// The rule that `path`, for example `connector::Platform`, breaks in `module`.
+fn denied(top: &TopModule, path: &str) -> Option<String> {
     let used = path.split("::").next().unwrap_or(path);
-    let (name, floor) = (room.name, room.floor);
+    let (name, floor) = (top.name, top.floor);
     let is_open = OPEN_DOORS
         .iter()
         .any(|(from, to)| from.contains(&name) && to.contains(&used));
@@ -449,13 +449,13 @@ fn denied(room: &Room, path: &str) -> Option<String> {
             "{name} (floor {floor}) uses {used} (floor {}): only lower floors",
             other.floor
         )),
-        Some(_) if room.never.contains(&used) => {
+        Some(_) if top.never.contains(&used) => {
             Some(format!("{name} never uses {used} itself, here {path}"))
         }
         Some(_) => None,
     }
 }
 
-fn known(name: &str) -> Option<&'static Room> {
-    ROOMS.iter().find(|room| room.name == name)
+fn known(name: &str) -> Option<&'static TopModule> {
+    TOP_MODULES.iter().find(|top| top.name == name)
 }

@@ -1,15 +1,17 @@
 //! Old answers: who waits for a newer one, and how soon a newer one is everywhere.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contactd::clock::{self, Stopwatch};
 use contactd::pb::v1::{FindContactRequest, Freshness, PrefetchOutcome, Source, Trigger};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
+use tonic::Code;
 
 use crate::prefetch::{batch, run};
 use crate::support::crm::{Seen, example};
 use crate::support::daemon::{Changed as _, names};
-use crate::support::fleet::{named, number, replica, replicas, source};
+use crate::support::fleet::{everything, forget, named, number, replica, replicas, source};
 use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find, refresh};
 
@@ -140,6 +142,39 @@ async fn nobody_waits_for_news_who_is_in_no_hurry_or_wants_no_call() {
             })
             .await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_the_crm_refuses_meanwhile_gets_no_stale_nobody() {
+    let (crm, daemon) = stale_nobody("").await;
+    crm.becomes(|_| Reply::status(401));
+    let asked = crm.seen().len();
+    let refused = daemon.find(find()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert_eq!(crm.seen().len(), asked + 1, "it is sent once");
+}
+
+#[tokio::test]
+async fn what_is_replaced_or_invalidated_while_a_phone_waits_for_news_is_not_served() {
+    for is_replaced in [true, false] {
+        let (crm, daemon) = stale_nobody("").await;
+        let (asked, phones_call) = (crm.searches(), AtomicBool::new(true));
+        crm.becomes(move |seen| {
+            let is_slow = phones_call.swap(false, Ordering::Relaxed);
+            let time = if is_slow { 2_000 } else { 0 };
+            created(seen).after(Duration::from_millis(time))
+        });
+        let person = async {
+            eventually("the phone's call is on its way", || crm.searches() > asked).await;
+            if is_replaced {
+                daemon.find(refresh()).await.unwrap();
+            } else {
+                forget(&daemon, everything()).await.unwrap();
+            }
+        };
+        let (answer, ()) = join(daemon.find(find()), person).await;
+        assert_eq!(names(&answer.unwrap()), ["Ada"], "replaced: {is_replaced}");
     }
 }
 

@@ -46,7 +46,7 @@ async fn an_unknown_client_is_logged_once_a_minute_for_each_reason() {
         let right = with_token("Bearer right", find());
         client.find_contact(right).await.unwrap_err();
     }
-    let stranger = "a call of an unknown client was refused";
+    let stranger = "a call from an unknown client was refused";
     eventually("both reasons are told", || {
         lines(&program, stranger).len() == 2
     })
@@ -62,7 +62,7 @@ async fn an_unknown_client_is_logged_once_a_minute_for_each_reason() {
             "it sent neither a token nor a certificate with a name"
         ]
     );
-    let known = "a call of a known client was refused";
+    let known = "a call from a known client was refused";
     eventually("the third is told", || !lines(&program, known).is_empty()).await;
     let known = lines(&program, known);
     assert_eq!(known.len(), 1, "{known:?}");

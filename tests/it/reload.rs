@@ -18,7 +18,7 @@ use crate::support::pki::{Authority, Files, connect};
 use crate::support::program::Program;
 use crate::support::{FakeCrm, contact, eventually, find, refresh};
 
-const REFUSED: &str = "a call of a known client was refused";
+const REFUSED: &str = "a call from a known client was refused";
 const READ_AGAIN: &str = "the settings were read again";
 
 fn settings(crm: &FakeCrm, more: &str, quota: &str) -> String {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use contactd::clock::{self, Stopwatch};
-use contactd::pb::v1::PrefetchOutcome;
+use contactd::pb::v1::{PrefetchOutcome, Source};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use serde_json::json;
@@ -17,6 +17,7 @@ use tonic::Code;
 use crate::prefetch::{Told, batch, run};
 use crate::support::crm::{Seen, example, themselves};
 use crate::support::daemon::{Changed as _, details};
+use crate::support::fleet::{ada, source};
 use crate::support::wire::failure_within;
 use crate::support::{FakeCrm, Reply, TestDaemon, find};
 
@@ -479,4 +480,24 @@ async fn a_batch_whose_first_call_meets_trouble_waits_it_out_too() {
         FakeCrm::start(move |seen| away(seen, began.elapsed() < Duration::from_secs(3))).await;
     let daemon = daemon(&crm).await;
     settled(&run(&daemon, batch(numbers(20))).await, 20);
+}
+
+#[tokio::test]
+async fn what_a_batch_stores_after_trouble_is_found_once_the_crm_names_the_owner() {
+    let asked = AtomicUsize::new(0);
+    let crm = FakeCrm::start(move |seen| match asked.fetch_add(1, Ordering::Relaxed) {
+        // The call is sent again once.
+        0 | 1 => Reply::status(503),
+        _ => ada(seen),
+    })
+    .await;
+    let daemon = daemon(&crm).await;
+    settled(&run(&daemon, batch(numbers(20))).await, 20);
+    // By then the CRM may be asked again whose a credential is.
+    daemon.clock.advance(Duration::from_secs(61));
+    // The first number has shown that the trouble is over. It is looked up again.
+    for n in (1..20).chain(1..20) {
+        let answer = daemon.find(find().number(&number(n))).await.unwrap();
+        assert_eq!(source(&answer), Source::Memory, "number {n}");
+    }
 }

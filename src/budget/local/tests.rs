@@ -249,3 +249,20 @@ fn a_place_on_the_wire_that_may_be_free_soon_is_not_taken_however_late_it_is() {
     });
     assert!(!is_granted, "two calls at once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn scopes_of_refused_credentials_do_not_take_the_memory_for_a_long_window() {
+    let count = LocalCount::new(10, 10, 1.0);
+    let until = clock::now() + 24 * 3600 * PER;
+    let hold = |n: usize, calls: u32| {
+        let mut scopes = count.local.scopes.lock();
+        let held = scopes.entry(scope(&n.to_string())).or_default();
+        (0..calls).for_each(|_| held.all.hold(until));
+    };
+    (0..MOST_SCOPES).for_each(|n| hold(n, 1));
+    count.local.sweep();
+    assert_eq!(count.local.scopes.lock().len(), MOST_SCOPES);
+    hold(MOST_SCOPES, FEW_CALLS + 1);
+    count.local.sweep();
+    assert_eq!(count.local.scopes.lock().len(), 1, "the busy one stays");
+}

@@ -46,7 +46,7 @@ const REASONS: [(&str, Option<&str>, &str); 14] = [
     ),
     (
         "CRM_FORBIDDEN",
-        Some("the CRM accepts the credential, and does not let it read contacts"),
+        Some("the CRM accepts the credential, but does not let it read contacts"),
         "Ask the administrator of the CRM account for that permission.",
     ),
     ("CRM_RATE_LIMITED", None, ""),

@@ -154,7 +154,7 @@ impl Attempt<'_> {
                 file.display()
             ),
             None => format!(
-                "the certificate of {server} is not trusted: its authority is none of the system's"
+                "the certificate of {server} is not trusted: its authority is unknown to the system"
             ),
         }
     }

@@ -55,7 +55,7 @@ fn human(sheets: &[(&str, Sheet)]) -> String {
 fn block(name: &str, sheet: &Sheet) -> String {
     let batch = match sheet.numbers_at_once {
         1 => "one number in a call".to_owned(),
-        most => format!("up to {most} numbers in a call"),
+        most => format!("up to {most} values in a call"),
     };
     let lines = [
         ("searches", sheet.about.searches.clone()),
@@ -76,6 +76,6 @@ fn tried(sheet: &Sheet) -> &'static str {
     if sheet.is_tried {
         "with the CRM itself"
     } else {
-        "not with a live account; built from documentation"
+        "not with a live account"
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn whose(sheet: &Sheet) -> &'static str {
     if sheet.names_users {
         "belong to the user whom the CRM names"
     } else {
-        "belong to the token, because the CRM does not name its user: a new token starts without stored answers"
+        "belong to the token, because its user is not asked for: a new token starts without stored answers"
     }
 }
 
@@ -88,7 +88,7 @@ fn facts(sheet: &Sheet) -> [(&'static str, String); 12] {
             with_formats(sheet, counted(sheet.one, "call")),
         ),
         ("250 numbers", format!("{many}, each list on one page")),
-        ("numbers in one call", sheet.numbers_at_once.to_string()),
+        ("values in one call", sheet.numbers_at_once.to_string()),
         ("spellings", sheet.spellings.join(", ")),
         ("search ends", sheet.stop.to_owned()),
         ("quota", sheet.quota.join("; ")),

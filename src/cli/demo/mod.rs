@@ -67,7 +67,7 @@ pub(super) async fn run(args: DemoArgs, lines: &LogLines) -> Result<ExitCode, Fa
         stay(grpc, ops, &crm).await?;
     }
     stop.cancel();
-    daemon.await.context("the daemon broke off")??;
+    daemon.await.context("the daemon's task failed")??;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -84,7 +84,7 @@ fn config(crm: SocketAddr, limit: RateLimit) -> Result<Config, Failure> {
 
 async fn connect(grpc: SocketAddr) -> anyhow::Result<ContactServiceClient<Channel>> {
     let endpoint = Endpoint::from_shared(format!("http://{grpc}"))
-        .context("the daemon's address is no URL")?;
+        .context("the daemon's address is not a URL")?;
     let channel = endpoint
         .connect()
         .await

@@ -39,7 +39,7 @@ impl<R: Read> Read for LimitedRows<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.since.get() > LONGEST_ROW {
             return Err(io::Error::other(
-                "it does not end within 1 MiB; does a quote lack its end?",
+                "it does not end within 1 MiB; is a closing quote missing?",
             ));
         }
         let read = self.input.read(buffer)?;

@@ -46,11 +46,11 @@ enum PlanCommand {
     /// Accounts have 1 to 200 users (log-normal, median 12). The number of calls of a user is
     /// log-normal: the busiest tenth of the users makes a third of all calls. 60 % of the calls are
     /// with one of a user's 20 to 5,000 contacts (median 150), the n-th of them with a frequency of
-    /// 1/n (Zipf); 10 % repeat a call within ten minutes; 10 % ring at a colleague too; 20 % are
-    /// with a number that comes once. 5 % withhold their number. The CRM knows 85 % of the
-    /// contacts, and 15 % of the numbers that come once. Weekdays peak at 10 to 11 and 14 to 16
-    /// o'clock; Saturdays have 20 % of a weekday's calls, Sundays 8 %. All users are in one time
-    /// zone. The same seed gives the same log.
+    /// 1/n (Zipf); 10 % repeat a call within ten minutes; 10 % ring a colleague too; 20 % are
+    /// with a number that occurs once. 5 % withhold their number. The CRM knows 85 % of the
+    /// contacts, and 15 % of the numbers that occur once. Weekdays peak from 10:00 to 11:00 and
+    /// from 14:00 to 16:00; Saturdays have 20 % of a weekday's calls, Sundays 8 %. All users are in
+    /// one time zone. The same seed gives the same log.
     Generate(generate::GenerateArgs),
 }
 
@@ -75,8 +75,8 @@ struct ReplayArgs {
     /// The connector of calls that name none [default: the first of the settings].
     #[arg(long, value_name = "NAME")]
     connector: Option<String>,
-    /// The part of the numbers that the CRM knows, if the log has no column for that.
-    #[arg(long, default_value_t = 0.6, value_parser = share, value_name = "PART")]
+    /// The share of the numbers that the CRM knows, if the log has no column for that.
+    #[arg(long, default_value_t = 0.6, value_parser = share, value_name = "SHARE")]
     known: f64,
     /// How many replicas to plan for, such as 1,10,100. Each call goes to a random replica.
     #[arg(long, value_delimiter = ',', default_value = "1", value_parser = replicas)]

@@ -211,7 +211,7 @@ impl Rows<'_> {
             let line = row.position().map_or(line, |at| at.line() + head.lines);
             if row.as_slice().split(|byte| *byte == b'\n').count() > MOST_LINES {
                 return Err(format!(
-                    ":{line}: the row has more than {MOST_LINES} lines; does a quote lack its end?"
+                    ":{line}: the row has more than {MOST_LINES} lines; is a closing quote missing?"
                 ));
             }
             if let Err(fault) = self.take(&row) {

@@ -149,7 +149,7 @@ fn quotas(figures: &Figures) -> Vec<Vec<String>> {
         "headroom",
         "call pops that waited",
         "longest",
-        "background that waited",
+        "background calls that waited",
         "longest",
         "refused",
     ];

@@ -88,7 +88,7 @@ fn bounded(cells: &[String]) -> Result<Numbers, String> {
 fn read_input() -> io::Result<Vec<u8>> {
     let mut input = io::stdin().lock();
     if input.is_terminal() {
-        say("contactd: reads numbers from here, one a line; ctrl-d ends the list");
+        say("contactd: type the numbers, one per line; ctrl-d ends the list");
     }
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes)?;

@@ -26,7 +26,7 @@ const fn in_words(key: &'static str, default: &'static str, meaning: &'static st
 pub(super) const SETTINGS: [Setting; 54] = [
     setting(
         "grpc.listen",
-        "where clients connect, by gRPC or HTTP. Port 0 picks a free port; the log says which",
+        "where clients connect, over gRPC or HTTP. Port 0 picks a free port; the log says which",
     ),
     in_words(
         "grpc.tls",
@@ -48,7 +48,7 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "grpc.insecure",
-        "allows an address that other machines can reach without `client_ca` or `tokens`",
+        "allows, without `client_ca` or `tokens`, an address that other machines can reach",
     ),
     setting(
         "grpc.max_in_flight",
@@ -179,8 +179,8 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "lookup.timeout",
-        "time for one look-up in a CRM while a phone rings. Prefetch and refreshes may wait for \
-         the quota as long as it takes",
+        "time for one look-up in a CRM while a phone rings or somebody refreshes. Prefetch and \
+         background refreshes may wait for the quota as long as it takes",
     ),
     setting("lookup.call_timeout", "time for one HTTP call"),
     setting(
@@ -200,14 +200,14 @@ pub(super) const SETTINGS: [Setting; 54] = [
     in_words(
         "connectors.NAME.kind",
         "required",
-        "which CRM it is, see [below](#what-each-kind-brings). `NAME` is the value of \
+        "which CRM it is, see [below](#defaults-of-each-kind). `NAME` is the value of \
          `user.platform`",
     ),
     in_words(
         "connectors.NAME.spec",
         "required for the kinds `file` and `proxy`",
-        "the path of a connector file, see [connectors](connectors/README.md), relative to the folder in \
-         which contactd starts. It is read at start",
+        "the path of a connector file, see [connectors](connectors/README.md), relative to \
+         contactd's working directory. It is read at start",
     ),
     in_words(
         "connectors.NAME.secrets.KEY.file",
@@ -238,8 +238,8 @@ pub(super) const SETTINGS: [Setting; 54] = [
     in_words(
         "connectors.NAME.quota",
         "by kind",
-        "`{ rate, per, burst, scope, prefetch_share, concurrent, per_day }`: see [What is spent on a \
-         CRM](#what-is-spent-on-a-crm)",
+        "`{ rate, per, burst, scope, prefetch_share, concurrent, per_day }`: see [CRM \
+         quotas](#crm-quotas)",
     ),
     in_words(
         "connectors.NAME.quota.search",

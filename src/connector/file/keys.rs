@@ -72,7 +72,7 @@ pub(super) const QUOTA: &[Key] = &[
         "scope",
         "Whose calls the CRM counts together: user or account.",
     ),
-    ("concurrent", "Calls on the wire at once."),
+    ("concurrent", "Concurrent calls."),
     ("per_day", "Calls in 24 hours."),
     (
         "search",
@@ -104,7 +104,7 @@ pub(super) const CONTACTD: &[Key] = &[
     ("quota", "The CRM's documented limit."),
     (
         "phones",
-        "The paths of all phone numbers of a record. They decide whether a record is the party.",
+        "The paths of all phone numbers of a record. They decide whether a record matches.",
     ),
     (
         "exact",
@@ -144,7 +144,7 @@ pub(super) const REQUEST: &[Key] = &[
         "list",
         "The path of the list in the reply. \".\" is the reply itself.",
     ),
-    ("shape", "What stands there: objects, nullable, one, table."),
+    ("shape", "What is there: objects, nullable, one, table."),
     ("pages", "How the list continues, or false."),
     (
         "for",
@@ -157,7 +157,7 @@ pub(super) const REQUEST: &[Key] = &[
 pub(super) const SEARCH: &[Key] = &[
     (
         "phones",
-        "The paths of the record's phone numbers. They decide whether a record is the party.",
+        "The paths of the record's phone numbers. They decide whether a record matches.",
     ),
     (
         "exact",
@@ -169,7 +169,7 @@ pub(super) const SEARCH: &[Key] = &[
     ),
     (
         "optional",
-        "The answer does without this search if the CRM refuses it for good.",
+        "The search is left out if the CRM refuses it for good.",
     ),
     (
         "if_among",
@@ -177,7 +177,7 @@ pub(super) const SEARCH: &[Key] = &[
     ),
     (
         "batch",
-        "The most values of one request, or { values, text }.",
+        "How many values one request may have, or { values, text }.",
     ),
     ("record", "How the records of this search are mapped."),
 ];
@@ -236,8 +236,8 @@ pub(super) const PAGES: &[Key] = &[
 ];
 
 pub(super) const BATCH: &[Key] = &[
-    ("values", "The most values of one request."),
-    ("text", "The most characters of its longest text."),
+    ("values", "How many values one request may have."),
+    ("text", "How long its longest text may be, in characters."),
 ];
 
 pub(super) const RATE: &[Key] = &[

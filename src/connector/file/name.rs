@@ -164,16 +164,16 @@ impl<'a> Site<'a> {
     /// The names that exist here, for a person.
     fn names(self) -> String {
         match self {
-            Self::Base => "there are host, host.label and info.PATH".to_owned(),
+            Self::Base => "names: host, host.label and info.PATH".to_owned(),
             Self::Auth => {
-                "there are secret.NAME, info.PATH, credential, header, host, and token with [auth.token]".to_owned()
+                "names: secret.NAME, info.PATH, credential, header, host, and token with [auth.token]".to_owned()
             }
-            Self::Search(_) => "there are number.VIEW, text, numbers.VIEW, texts, host, setting.NAME, \
+            Self::Search(_) => "names: number.VIEW, text, numbers.VIEW, texts, host, setting.NAME, \
                  info.PATH, for.NAME and names from before".to_owned(),
-            Self::Details(_) => "there are record.PATH, records.PATH, number.VIEW, text, host, setting.NAME, \
+            Self::Details(_) => "names: record.PATH, records.PATH, number.VIEW, text, host, setting.NAME, \
                  info.PATH, for.NAME and names from before".to_owned(),
-            Self::WhoAmI => "there are host, setting.NAME and info.PATH".to_owned(),
-            Self::Record => "there are paths of the record, setting.NAME and for.NAME".to_owned(),
+            Self::WhoAmI => "names: host, setting.NAME and info.PATH".to_owned(),
+            Self::Record => "names: paths of the record, setting.NAME and for.NAME".to_owned(),
         }
     }
 }

@@ -11,14 +11,14 @@ pub(super) enum SlotError {
     Empty,
     #[error("{{{{{0}}}}} names nothing that exists here; {1}")]
     UnknownName(String, String),
-    #[error("\"{0}\" is not a filter: they are {FILTERS}")]
+    #[error("\"{0}\" is not a filter; filters: {FILTERS}")]
     UnknownFilter(String),
     #[error("the filter {0} does not have the arguments that it takes")]
     Arguments(&'static str),
     #[error("{{{{{0}}}}}: {1}")]
     Path(String, PathError),
     #[error(
-        "\"{0}\" is no spelling: they are e164, digits, national, local, local_digits, \
+        "\"{0}\" is not a spelling; spellings: e164, digits, national, local, local_digits, \
          international, and a pattern in quotation marks"
     )]
     Spelling(String),

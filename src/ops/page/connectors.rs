@@ -19,8 +19,8 @@ const COLUMNS: [TableColumn; 12] = [
     TableColumn::number("Prefetch waiting"),
     TableColumn::text("Paused"),
     TableColumn::number("Failed"),
-    TableColumn::number("Half within"),
-    TableColumn::number("99 of 100 within"),
+    TableColumn::number("Median"),
+    TableColumn::number("p99"),
 ];
 
 /// The section.
@@ -59,7 +59,7 @@ pub(super) fn limits(quota: &QuotaView) -> String {
         let _ = write!(limits, "; {kind}: {rate} per {per}");
     }
     if let Some(concurrent) = quota.concurrent {
-        let _ = write!(limits, "; {} on the wire", number(concurrent));
+        let _ = write!(limits, "; {} concurrent", number(concurrent));
     }
     if let Some(per_day) = quota.per_day {
         let _ = write!(limits, "; {} a day", number(per_day));

@@ -10,9 +10,9 @@ const COLUMNS: [TableColumn; 7] = [
     TableColumn::number("A second"),
     TableColumn::number("Share"),
     TableColumn::number("Look-ups"),
-    TableColumn::number("Half within"),
-    TableColumn::number("99 of 100 within"),
-    TableColumn::plot("99 of 100 within, 100 µs to 10 s"),
+    TableColumn::number("Median"),
+    TableColumn::number("p99"),
+    TableColumn::plot("p99, 100 µs to 10 s"),
 ];
 
 /// The section.
@@ -55,10 +55,7 @@ fn legend(source: &SourceView) -> String {
 
 fn source_row(source: &SourceView, lookups: &LookupsView) -> [String; 7] {
     let name = source_name(source.name);
-    let label = format!(
-        "{name}: time of 99 of 100 look-ups; over all {}",
-        seconds(source.p99_seconds)
-    );
+    let label = format!("{name}: p99; over all {}", seconds(source.p99_seconds));
     let more = match source.name {
         "none" => format!("<small>{}</small>", without_source(lookups)),
         _ => String::new(),

@@ -39,17 +39,7 @@ fn lookups(status: &StatusView) -> String {
     let lookups = &status.lookups;
     let has_redis = status.redis.is_some();
     let sources = lookups.sources.iter();
-    let mut rows = vec![
-        [
-            "",
-            "a second",
-            "share",
-            "look-ups",
-            "half within",
-            "99 of 100 within",
-        ]
-        .map(str::to_owned),
-    ];
+    let mut rows = vec![["", "a second", "share", "look-ups", "median", "p99"].map(str::to_owned)];
     rows.extend(
         sources
             .filter(|source| has_redis || source.name != "redis")
@@ -100,7 +90,7 @@ fn calls(connector: &ConnectorView) -> String {
     let spent = connector.spent.map(percent);
     let spent = spent.map(|spent| format!(", {spent} of the quota"));
     format!(
-        "{} calls a second by {}{}\n    {} of {} failed; half within {}, 99 of 100 within {}",
+        "{} calls a second by {}{}\n    {} of {} failed; median {}, p99 {}",
         rate(connector.calls_per_second),
         plural(connector.quota.scopes, connector.quota.scope),
         spent.unwrap_or_default(),

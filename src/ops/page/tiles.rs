@@ -60,7 +60,7 @@ fn fast(status: &StatusView) -> Tile {
     Tile {
         name: "Answered within",
         figure: seconds(status.lookups.p99_seconds),
-        more: format!("99 of 100; half within {half}"),
+        more: format!("p99; median {half}"),
     }
 }
 

@@ -34,11 +34,11 @@ pub(crate) enum PrefetchEvent {
     },
     /// The stored answer is fresh and has so many contacts.
     Cached(Party, u32),
-    /// The CRM was asked.
+    /// The look-up has ended: the CRM was asked, or another load had stored an answer meanwhile.
     Loaded(Party, Result<u32, LookupError>),
     /// The last event: the job is done, or was stopped.
     Ended {
-        /// HTTP calls to the CRM made for this job.
+        /// HTTP calls to the CRM made for this job. Asking whose the credential is counts as one.
         crm_requests: u32,
         /// How long it took.
         elapsed: Duration,

@@ -70,6 +70,24 @@ impl From<Gone> for Stop {
     }
 }
 
+/// What is known of a batch's credential before its first look-up.
+struct Identified {
+    identity: Identity,
+    proof: Proof,
+    /// The CRM could not say whose it is, because it was in trouble.
+    in_trouble: bool,
+}
+
+impl Identified {
+    fn verified(identity: Identity) -> Self {
+        Self {
+            identity,
+            proof: Proof::Verified,
+            in_trouble: false,
+        }
+    }
+}
+
 /// A party and the result of its load.
 type PartyResult = (Party, LoadResult<Loaded>);
 
@@ -102,7 +120,11 @@ impl BatchRun {
             identified = self.identify() => identified,
             () = self.grace() => return self.stop_before_start().await,
         };
-        let (identity, proof) = match identified {
+        let Identified {
+            identity,
+            proof,
+            in_trouble,
+        } = match identified {
             Ok(identified) => identified,
             Err(failure) => {
                 self.report_start(0).await?;
@@ -113,6 +135,11 @@ impl BatchRun {
         if let Some(result) = self.start(identity, proof, &mut plan).await? {
             self.settle(result).await?;
         }
+        let identity = if in_trouble {
+            self.identify_after_trouble(identity).await
+        } else {
+            identity
+        };
         let (cached, missing) = plan.into_parts();
         for (party, contacts) in cached {
             self.entry.settle();
@@ -159,24 +186,41 @@ impl BatchRun {
     ///
     /// # Errors
     /// If the CRM asks for a longer pause than a batch waits.
-    async fn identify(&self) -> Result<(Identity, Proof), LookupError> {
+    async fn identify(&self) -> Result<Identified, LookupError> {
         let (resolver, asker) = (&self.resolver, &self.batch.asker);
         let known = resolver.lookup_credential(asker).await;
         if let Some(credential) = known.filter(Credential::is_verified) {
-            return Ok((credential.identity, Proof::Verified));
+            return Ok(Identified::verified(credential.identity));
         }
+        let mut in_trouble = false;
         if resolver.may_ask_who(asker) {
-            self.spent.fetch_add(1, Ordering::Relaxed);
-            let who = resolver.who(asker, &self.batch.span, Lane::Prefetch, None);
-            match who.await {
-                Ok(identity) => return Ok((identity, Proof::Verified)),
+            match self.ask_who().await {
+                Ok(identity) => return Ok(Identified::verified(identity)),
                 Err(failure) if trouble::is_hopeless(&failure) => return Err(failure),
-                Err(_) => {}
+                Err(failure) => in_trouble = trouble::is_trouble(&failure),
             }
         }
         let identity = known.map(|credential| credential.identity);
-        let identity = identity.unwrap_or_else(|| asker.identity_unsaid());
-        Ok((identity, Proof::ToVerify))
+        Ok(Identified {
+            identity: identity.unwrap_or_else(|| asker.identity_unsaid()),
+            proof: Proof::ToVerify,
+            in_trouble,
+        })
+    }
+
+    /// The owner of the batch, once a look-up has shown that the CRM's trouble is over. Asks once:
+    /// what is stored for a credential without an owner is out of use as soon as the CRM names one.
+    async fn identify_after_trouble(&self, before: Identity) -> Identity {
+        tokio::select! {
+            named = self.ask_who() => named.unwrap_or(before),
+            () = self.grace() => before,
+        }
+    }
+
+    async fn ask_who(&self) -> Result<Identity, LookupError> {
+        self.spent.fetch_add(1, Ordering::Relaxed);
+        let (asker, span) = (&self.batch.asker, &self.batch.span);
+        self.resolver.who(asker, span, Lane::Prefetch, None).await
     }
 
     /// Reads what is stored, with one round trip for each 500 numbers. Stale answers count as
@@ -237,7 +281,7 @@ impl BatchRun {
         group.get().clamp(AT_ONCE, MOST_AT_ONCE)
     }
 
-    /// Returns after the daemon stops and running look-ups have had a moment.
+    /// Returns once the daemon has begun to stop and running look-ups have had a moment.
     async fn grace(&self) {
         self.resolver.deps.stopping.cancelled().await;
         clock::sleep(GRACE).await;

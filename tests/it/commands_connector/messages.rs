@@ -42,7 +42,7 @@ async fn one_mistake_is_one_fault_with_its_line() {
     for (right, wrong, expected) in [
         ("format = 1", "format = 2", "must be 1"),
         ("name = \"My CRM\"", "", "needs name"),
-        ("\"national\"", "\"natonal\"", "is no spelling"),
+        ("\"national\"", "\"natonal\"", "is not a spelling"),
         ("https://crm.example.com", "http://crm.example.com", "https"),
         ("base = \"https://crm.example.com\"", "", "needs base"),
         ("per = \"1s\"", "per = \"1x\"", "per"),
@@ -111,7 +111,7 @@ async fn the_language_of_the_other_kind_is_recognized() {
         (
             "a.json",
             MY_CRM.to_owned(),
-            "is not JSON, and App Connect's proxyConfig is",
+            "is not JSON, as App Connect's proxyConfig is",
         ),
     ] {
         let (_directory, path) = file(name, &content);

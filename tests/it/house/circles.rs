@@ -1,6 +1,6 @@
-//! Which files of one room import each other, and whether that goes round in circles.
+//! Which files of one module import each other, and whether that goes round in circles.
 //!
-//! If a file imports a name through the room's front (`mod.rs`), that counts as an import of the
+//! If a file imports a name through the module's front (`mod.rs`), that counts as an import of the
 //! front, wherever the name is defined. Fronts are no part of a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use super::scan::{branches, roots};
 /// The files that each file uses, by their module paths (`budget::shared`).
 pub(super) type Imports = BTreeMap<String, BTreeSet<String>>;
 
-/// `budget::shared` for `src/budget/shared.rs`; `None` for a room's front.
+/// `budget::shared` for `src/budget/shared.rs`; `None` for a module's front.
 pub(super) fn module(file: &Path) -> Option<String> {
     let inside = file.strip_prefix(SRC).unwrap().with_extension("");
     let names: Vec<_> = inside
@@ -25,7 +25,7 @@ pub(super) fn module(file: &Path) -> Option<String> {
 
 /// Which of `modules`, all of one crate, the code of `module` names.
 pub(super) fn imports(module: &str, code: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
-    let room = module.split("::").next().unwrap();
+    let top = module.split("::").next().unwrap();
     let mut used = BTreeSet::new();
     for (at, root) in roots(code) {
         let mut rest = &code[at + root.len()..];
@@ -47,7 +47,7 @@ pub(super) fn imports(module: &str, code: &str, modules: &BTreeSet<String>) -> B
                 .map(|length| path[..length].join("::"))
                 .find(|path| modules.contains(path));
             used.extend(
-                known.filter(|known| known != module && known.split("::").next() == Some(room)),
+                known.filter(|known| known != module && known.split("::").next() == Some(top)),
             );
         }
     }

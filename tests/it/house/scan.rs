@@ -27,7 +27,7 @@ pub(super) fn sources() -> Vec<PathBuf> {
 }
 
 /// `cache` for `src/cache/memory.rs`, `flight` for `src/flight.rs`.
-pub(super) fn room_of(file: &Path) -> String {
+pub(super) fn top_of(file: &Path) -> String {
     let first = file.strip_prefix(SRC).unwrap().components().next().unwrap();
     first
         .as_os_str()

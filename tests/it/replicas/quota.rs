@@ -7,6 +7,7 @@ use contactd::clock::{Stopwatch, sleep};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
+use crate::prefetch::{batch, run};
 use crate::support::crm::{Seen, example};
 use crate::support::daemon::Changed as _;
 use crate::support::fleet::{everything, forget, number, redis_is, replica};
@@ -176,6 +177,27 @@ async fn a_429_at_one_replica_pauses_the_others() {
         .find(find().number(&number(1)).within(Duration::from_secs(30)))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn a_pause_that_another_replica_has_set_holds_on_while_redis_is_away() {
+    let mut redis = RedisServer::start().await;
+    let refuse = |_: &Seen| crate::support::Reply::status(429).header("retry-after", "60");
+    let crm = FakeCrm::start(refuse).await;
+    let one = replica(&crm, &redis.url(), "").await;
+    let other = replica(&crm, &redis.url(), "").await;
+    one.find(find()).await.unwrap_err();
+    crm.becomes(|seen| example(seen, &[]));
+    let asked = crm.seen().len();
+    let ring = find().number(&number(1)).within(Duration::from_millis(500));
+    other.find(ring).await.unwrap_err();
+    redis.stop();
+    // Longer than until Redis is asked again, and until the replica counts for itself.
+    let waits = run(&other, batch(vec![number(2)]));
+    let told = contactd::clock::timeout(Duration::from_secs(9), waits).await;
+    assert!(told.is_none(), "{told:?}");
+    assert_eq!(crm.seen().len(), asked);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! Its rules differ from those of our own language: a missing value is empty instead of preventing
 //! the request, every request has a JSON body, and parameters are encoded as axios does it. The
-//! differences stay in here; the rest of the room sees a request like any other.
+//! differences stay in here; the rest of the module sees a request like any other.
 
 use http::header::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};

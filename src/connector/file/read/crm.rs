@@ -24,7 +24,9 @@ pub(super) fn crm(table: &Table<'_>) -> Option<CrmSection> {
     let base = table.require("base", "needs base: the CRM's address");
     let base = base.and_then(base_form);
     if base.as_ref().is_some_and(BaseForm::is_named) && hosts.is_empty() {
-        table.fault("needs hosts, because callers decide about a part of the address: hosts = [\"*.my-crm.com\"]");
+        table.fault(
+            "needs hosts, because callers choose a part of the address: hosts = [\"*.my-crm.com\"]",
+        );
     }
     let quota = table.require("quota", "needs quota: the CRM's documented limit");
     let quotas = quota.and_then(quotas);

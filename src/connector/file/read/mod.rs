@@ -95,7 +95,7 @@ fn other_language(kind: SpecKind, source: &str) -> Option<SpecFault> {
              settings, and a name that ends in .json"
         }
         (SpecKind::Proxy, false) if serde_json::from_str::<serde_json::Value>(source).is_err() => {
-            "is not JSON, and App Connect's proxyConfig is: a connector file in TOML has kind = \"file\" in the \
+            "is not JSON, as App Connect's proxyConfig is; a connector file in TOML has kind = \"file\" in the \
              settings, and a name that ends in .toml"
         }
         _ => return None,
@@ -235,7 +235,7 @@ fn spellings(file: &Table<'_>) -> Vec<Spelling> {
 fn spelling(text: &str) -> Result<Spelling, String> {
     Spelling::parse(text).ok_or_else(|| {
         format!(
-            "\"{text}\" is no spelling: they are e164, digits, national, local, local_digits, \
+            "\"{text}\" is not a spelling; spellings: e164, digits, national, local, local_digits, \
              international, formats, and patterns with #"
         )
     })
