@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use redis::{FromRedisValue, ParsingError, Value};
+
 use super::forecast::{Forecast, LOOK_AGAIN, NextCalls, Reserved, RoomForecast};
 use super::held::{Held, TotalsHeld};
 use super::limits::WindowLimits;
@@ -18,21 +20,54 @@ use crate::redis_link::{DataToken, NotedPoll};
 /// stopped. If it never comes back, they have waited this long for nothing.
 const LATENESS: Duration = Duration::from_millis(100);
 
-/// What the request script returns; documented there.
-pub(super) type ScriptReply = (
-    i64,
-    i64,
-    i64,
-    i64,
-    i64,
-    u32,
-    Vec<i64>,
-    u32,
-    Vec<i64>,
-    u32,
-    [u32; 2],
-    Vec<i64>,
-);
+/// What the request script returns, in its order. Times are in microseconds.
+#[derive(Debug)]
+pub(super) struct ScriptReply {
+    pub(super) is_granted: bool,
+    /// How long the next call waits for the pace of all lanes, and for that of the background lanes.
+    next: [i64; 2],
+    /// How long from now all lanes are paused, and the background lanes.
+    pub(super) pauses: [i64; 2],
+    /// The calls that the window of all lanes holds, and when they become free.
+    all: (u32, Vec<i64>),
+    /// The same for the background lanes' share.
+    share: (u32, Vec<i64>),
+    /// Whether one call of each window is reserved for verified credentials.
+    is_reserved: bool,
+    /// The most calls of a window: of all lanes, and of the background lanes.
+    limits: [u32; 2],
+    /// What all replicas hold in the totals.
+    in_totals: Vec<i64>,
+}
+
+impl FromRedisValue for ScriptReply {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (
+            is_granted,
+            next,
+            share_next,
+            pause_of_all,
+            pause_of_background,
+            held,
+            free_times,
+            share_held,
+            share_free_times,
+            is_reserved,
+            limits,
+            in_totals,
+        ) = FromRedisValue::from_redis_value(value)?;
+        Ok(Self {
+            is_granted,
+            next: [next, share_next],
+            pauses: [pause_of_all, pause_of_background],
+            all: (held, free_times),
+            share: (share_held, share_free_times),
+            is_reserved,
+            limits,
+            in_totals,
+        })
+    }
+}
 
 /// A pace as the request script takes it, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -214,36 +249,24 @@ pub(super) fn forecast(
     reply: ScriptReply,
 ) -> Forecast {
     let quota = &terms.quota;
-    let (
-        _,
-        next,
-        share_next,
-        _,
-        _,
-        held,
-        times,
-        share_held,
-        share_times,
-        is_reserved,
-        [limit, share_limit],
-        in_totals,
-    ) = reply;
-    let [all_totals, share_totals] = held_in_totals(&terms.own, &in_totals).rooms(&terms.totals);
+    let [all_totals, share_totals] =
+        held_in_totals(&terms.own, &reply.in_totals).rooms(&terms.totals);
     let per = micros(quota.per());
     let room = |limit, (held, times), next_calls, totals| RoomForecast {
         limit,
         free_times: FreeTimes { held, per, times },
         next_calls,
-        reserved: Reserved::one_if(is_reserved == 1, limit, quota.burst().get()),
+        reserved: Reserved::one_if(reply.is_reserved, limit, quota.burst().get()),
         totals,
     };
-    let (next, share_next) = (all.next_calls(next), share.next_calls(share_next));
+    let [next, share_next] = reply.next;
+    let [limit, share_limit] = reply.limits;
     Forecast::now(
-        room(limit, (held, times), next, all_totals),
+        room(limit, reply.all, all.next_calls(next), all_totals),
         room(
             share_limit,
-            (share_held, share_times),
-            share_next,
+            reply.share,
+            share.next_calls(share_next),
             share_totals,
         ),
     )

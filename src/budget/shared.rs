@@ -163,7 +163,7 @@ impl SharedQuota {
         }
         let reply: ScriptReply = reply?;
         undelivered.name = None;
-        let (is_granted, pause_of_all, pause_of_background) = (reply.0 == 1, reply.3, reply.4);
+        let (is_granted, [pause_of_all, pause_of_background]) = (reply.is_granted, reply.pauses);
         let slot = Slot {
             name: Some(name),
             ..Slot::granted(request, until, clock::now())

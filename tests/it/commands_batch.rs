@@ -469,12 +469,7 @@ async fn a_daemon_that_ends_before_each_number_was_reached_is_a_batch_in_part() 
 async fn a_batch_that_breaks_off_tells_how_far_it_came() {
     let list = "+16505551234\n+16505550000\n+16505551236\n";
     for (end, results, code, words) in [
-        (
-            End::Nothing,
-            2,
-            1,
-            "the daemon ended the batch in the middle",
-        ),
+        (End::Nothing, 2, 1, "the daemon ended the batch early"),
         (
             End::Status(tonic::Code::Unavailable),
             2,

@@ -2,28 +2,60 @@
 //!
 //! Never skips a missing event. Pure: knows nothing of connections or time.
 
-use super::event::{self, ReplicaEvent};
+use std::time::Duration;
 
-/// The reply of one poll: the log's identity, the number of its last event, the number of live
-/// replicas, and ids and payloads of events. These start with the reader's last event, or with the
-/// log's last one if the reader has no cursor yet. Then come the shared time, the reason if the
-/// replicas could not be counted, how long Redis has kept its data, how many replicas are present,
-/// the correction of Redis' time of day, the data token, and what the token was after the last loss
-/// of data. A loss of data and a correction of the time need a new data token. If Redis refuses to
-/// write it, the data token is empty. After a loss of data the last text is empty then as well.
-pub(super) type LogReply = (
-    Vec<u8>,
-    u64,
-    u32,
-    Vec<Vec<u8>>,
-    u64,
-    String,
-    u64,
-    u32,
-    i64,
-    Vec<u8>,
-    Vec<u8>,
-);
+use redis::{FromRedisValue, ParsingError, Value};
+
+use super::event::{self, ReplicaEvent};
+use crate::domain::SharedTime;
+
+/// The reply of one poll, in the order of the script. A loss of data and a correction of the time
+/// need a new data token. If Redis refuses to write it, `data` is empty, and after a loss of data
+/// `loss` as well.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LogReply {
+    pub(super) identity: Vec<u8>,
+    /// The number of the log's last event.
+    pub(super) end: u64,
+    /// Live replicas.
+    pub(super) replicas: u32,
+    /// Ids and payloads of events, alternately. They start with the reader's last event, or with the
+    /// log's last one if the reader has no cursor yet.
+    pub(super) entries: Vec<Vec<u8>>,
+    pub(super) now: SharedTime,
+    /// Why the replicas could not be counted; otherwise empty.
+    pub(super) refused: String,
+    /// How long Redis has kept its data.
+    pub(super) kept_for: Duration,
+    /// Replicas that are present.
+    pub(super) present: u32,
+    /// The correction of Redis' time of day.
+    pub(super) step: i64,
+    /// The data token.
+    pub(super) data: Vec<u8>,
+    /// What the data token was after the last loss of data.
+    pub(super) loss: Vec<u8>,
+}
+
+impl FromRedisValue for LogReply {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (identity, end, replicas, entries, now, refused, kept_for, present, step, data, loss) =
+            FromRedisValue::from_redis_value(value)?;
+        Ok(Self {
+            identity,
+            end,
+            replicas,
+            entries,
+            now: SharedTime(now),
+            refused,
+            kept_for: Duration::from_millis(kept_for),
+            present,
+            step,
+            data,
+            loss,
+        })
+    }
+}
 
 /// How far a reader has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,14 +69,16 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// A cursor behind the last event of a reply.
-    pub(super) fn after((identity, end, _, entries, ..): &LogReply) -> Self {
-        let last = entries
+    pub(super) fn after(reply: &LogReply) -> Self {
+        let last = reply
+            .entries
             .chunks_exact(2)
             .last()
             .and_then(|entry| split(&entry[0]));
-        let (number, random) = last.map_or((*end, None), |(number, random)| (number, Some(random)));
+        let (number, random) =
+            last.map_or((reply.end, None), |(number, random)| (number, Some(random)));
         Self {
-            identity: identity.clone(),
+            identity: reply.identity.clone(),
             number,
             random,
         }
@@ -73,12 +107,11 @@ impl Cursor {
         own: [u8; 16],
         events: &mut Vec<ReplicaEvent>,
     ) -> Option<Self> {
-        let (identity, end, _, entries, ..) = reply;
-        if *identity != self.identity || *end < self.number {
+        if reply.identity != self.identity || reply.end < self.number {
             return None;
         }
         let mut at = self;
-        for entry in entries.chunks_exact(2) {
+        for entry in reply.entries.chunks_exact(2) {
             let (number, random) = split(&entry[0])?;
             if number == at.number {
                 if at.random.as_ref().is_some_and(|known| *known != random) {
@@ -93,7 +126,7 @@ impl Cursor {
             events.extend(event_of_another(&entry[1], own));
         }
         // A reply that is not full must reach the end. Otherwise the stream was trimmed or evicted.
-        (at.number == *end || entries.len() / 2 >= most).then_some(at)
+        (at.number == reply.end || reply.entries.len() / 2 >= most).then_some(at)
     }
 }
 
@@ -127,19 +160,12 @@ pub(crate) fn event_is_sound(bytes: &[u8]) {
         .iter()
         .find_map(|id| split(id))
         .map_or(0, |(number, _)| number);
-    let reply = (
-        vec![1],
+    let reply = LogReply {
+        identity: vec![1],
         end,
-        1,
         entries,
-        0,
-        String::new(),
-        0,
-        1,
-        0,
-        vec![],
-        vec![],
-    );
+        ..LogReply::default()
+    };
     let mut events = Vec::new();
     let at = Cursor {
         identity: vec![1],

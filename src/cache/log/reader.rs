@@ -14,7 +14,6 @@ use super::cursor::{Cursor, LogReply};
 use super::event::ReplicaEvent;
 use super::keys;
 use crate::clock;
-use crate::domain::SharedTime;
 use crate::redis_link::user::{script, token};
 use crate::redis_link::{DataToken, Link, LinkError, NotedPoll, RoundTrip, TimePoll};
 
@@ -209,18 +208,18 @@ impl LogReader {
         Ok(PollResult {
             events,
             replicas,
-            present: reply.7.max(1),
-            more: reply.3.len() >= 2 * BATCH,
+            present: reply.present.max(1),
+            more: reply.entries.len() >= 2 * BATCH,
             time: TimePoll {
-                now: SharedTime(reply.4),
-                step: reply.8,
-                data: DataToken::read(&reply.9),
-                loss: DataToken::read(&reply.10),
+                now: reply.now,
+                step: reply.step,
+                data: DataToken::read(&reply.data),
+                loss: DataToken::read(&reply.loss),
                 noted: self.noted,
                 connection,
                 took: trip.took(),
             },
-            kept_for: Duration::from_millis(reply.6),
+            kept_for: reply.kept_for,
         })
     }
 
@@ -232,13 +231,13 @@ impl LogReader {
         }
     }
 
-    fn count(&mut self, (_, _, replicas, _, _, refused, ..): &LogReply) -> Option<u32> {
-        if refused.is_empty() {
+    fn count(&mut self, reply: &LogReply) -> Option<u32> {
+        if reply.refused.is_empty() {
             self.logged = None;
             self.link.set_impaired(false);
-            return Some((*replicas).max(1));
+            return Some(reply.replicas.max(1));
         }
-        if let Some(code) = self.link.refused(refused).about_a_key() {
+        if let Some(code) = self.link.refused(&reply.refused).about_a_key() {
             self.log_once(
                 &keys(&self.link)[2..],
                 code,
@@ -278,13 +277,13 @@ impl LogReader {
                 );
             }
             let step = NewStep {
-                before: first.reply.8,
-                after: first.reply.8 - jump,
+                before: first.reply.step,
+                after: first.reply.step - jump,
             };
             self.timed_request(Some(step)).await?
         };
         // If Redis has not written the correction, the next poll has to see the jump again.
-        self.has_jumped = jump != 0 && !polled.reply.5.is_empty();
+        self.has_jumped = jump != 0 && !polled.reply.refused.is_empty();
         if !self.has_jumped {
             self.latest = Some(polled.trip);
         }
@@ -294,15 +293,15 @@ impl LogReader {
     async fn timed_request(&mut self, step: Option<NewStep>) -> Result<TimedReply, LinkError> {
         let sent = clock::now();
         let (reply, connection) = self.request(step).await?;
-        if reply.5.is_empty() {
+        if reply.refused.is_empty() {
             self.noted = Some(NotedPoll {
                 replica: self.replica,
-                at: SharedTime(reply.4),
+                at: reply.now,
             });
         }
         let trip = RoundTrip {
-            told: SharedTime(reply.4),
-            step: reply.8,
+            told: reply.now,
+            step: reply.step,
             sent,
             received: clock::now(),
         };

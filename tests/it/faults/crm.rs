@@ -12,11 +12,11 @@ use crate::support::chaos::{ChaosProxy, Mode};
 use crate::support::daemon::{TestDaemon, names};
 use crate::support::fleet::ada;
 
-/// A daemon whose CRM is behind a proxy; a call may take half a second.
-async fn behind_a_proxy(crm: &FakeCrm) -> (ChaosProxy, TestDaemon) {
+/// A daemon whose CRM is behind a proxy.
+async fn behind_a_proxy(crm: &FakeCrm, call_timeout: &str) -> (ChaosProxy, TestDaemon) {
     let proxy = ChaosProxy::before(crm.addr).await;
     let toml = format!(
-        "[lookup]\ncall_timeout = \"500ms\"\n[connectors.example]\nkind = \"example\"\nbase_url = \"http://{}\"\n",
+        "[lookup]\ncall_timeout = \"{call_timeout}\"\n[connectors.example]\nkind = \"example\"\nbase_url = \"http://{}\"\n",
         proxy.addr
     );
     let daemon = TestDaemon::start(&toml).await;
@@ -26,7 +26,7 @@ async fn behind_a_proxy(crm: &FakeCrm) -> (ChaosProxy, TestDaemon) {
 #[tokio::test]
 async fn whatever_the_crms_connection_does_stored_answers_are_served_and_the_rest_fails_in_time() {
     let crm = FakeCrm::start(ada).await;
-    let (proxy, daemon) = behind_a_proxy(&crm).await;
+    let (proxy, daemon) = behind_a_proxy(&crm, "500ms").await;
     for (round, mode) in [Mode::Refuse, Mode::Stall, Mode::Cut]
         .into_iter()
         .enumerate()
@@ -61,7 +61,7 @@ async fn whatever_the_crms_connection_does_stored_answers_are_served_and_the_res
 #[tokio::test]
 async fn a_slow_crm_delays_its_own_look_ups_only() {
     let crm = FakeCrm::start(ada).await;
-    let (proxy, daemon) = behind_a_proxy(&crm).await;
+    let (proxy, daemon) = behind_a_proxy(&crm, "3s").await;
     promptly(&daemon, 0).await.unwrap();
     proxy.becomes(Mode::Slow(Duration::from_millis(200))).await;
     let unknown = join_all((1..30).map(|n| promptly(&daemon, n)));

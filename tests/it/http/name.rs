@@ -157,7 +157,7 @@ async fn a_failure_has_no_body_that_somebody_would_be_shown() {
                 format!("{QUERY}&{number}&token=7"),
                 400,
                 "INVALID_REQUEST",
-                "the query has a parameter",
+                "the query has an unknown parameter",
             ),
         ] {
             let answer = Answer::to(asked(&port, &query)).await;

@@ -29,19 +29,12 @@ fn reply(end: u64, numbers: impl IntoIterator<Item = u64>) -> LogReply {
         let event = ReplicaEvent::InvalidateUser(user(u8::try_from(n).unwrap()));
         [format!("{n}-{n}").into_bytes(), encode(OTHER, event)]
     });
-    (
-        b"log".to_vec(),
+    LogReply {
+        identity: b"log".to_vec(),
         end,
-        1,
-        entries.collect(),
-        0,
-        String::new(),
-        0,
-        1,
-        0,
-        Vec::new(),
-        Vec::new(),
-    )
+        entries: entries.collect(),
+        ..LogReply::default()
+    }
 }
 
 /// The reader's position afterwards, and how many events it has received; `None` if it knows that
@@ -93,7 +86,7 @@ fn a_gap_is_noticed() {
 #[test]
 fn another_log_is_noticed() {
     let mut flushed = reply(2, [2]);
-    flushed.0 = b"other".to_vec();
+    flushed.identity = b"other".to_vec();
     assert_eq!(followed(cursor(2), flushed), None);
     assert_eq!(
         followed(cursor(2), reply(1, [])),
@@ -101,7 +94,7 @@ fn another_log_is_noticed() {
         "failed over to a server that knew less"
     );
     let mut again = reply(2, [2]);
-    again.3[0] = b"2-77".to_vec();
+    again.entries[0] = b"2-77".to_vec();
     assert_eq!(
         followed(cursor(2), again),
         None,
@@ -112,14 +105,14 @@ fn another_log_is_noticed() {
 #[test]
 fn a_replicas_own_events_are_not_repeated_to_it() {
     let mut own = reply(1, [1]);
-    own.3[1] = encode(OWN, ReplicaEvent::Lost);
+    own.entries[1] = encode(OWN, ReplicaEvent::Lost);
     assert_eq!(followed(cursor(0), own), Some((1, 0)));
 }
 
 #[test]
 fn an_event_of_a_later_version_means_everything() {
     let mut later = reply(1, [1]);
-    later.3[1][16] = 99;
+    later.entries[1][16] = 99;
     let mut events = Vec::new();
     cursor(0).advance(&later, 3, OWN, &mut events);
     assert_eq!(events, [ReplicaEvent::Lost]);
