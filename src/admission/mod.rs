@@ -296,12 +296,9 @@ impl Admissions {
     /// has named before. Otherwise an answer under the old name would put what is stored for the
     /// owner out of use.
     fn named_before(&self, user: UserTag, auth: AuthTag, identity: Identity) -> Identity {
-        let known = self
-            .memory
-            .get(&(user, auth))
-            .filter(|known| known.identity.is_known() && !self.is_revoked(auth, known.asked));
-        match known {
-            Some(known) if matches!(identity, Identity::Credential(_)) => known.identity,
+        let known = self.known(user, auth).map(|known| known.identity);
+        match known.filter(Identity::is_known) {
+            Some(named) if matches!(identity, Identity::Credential(_)) => named,
             _ => identity,
         }
     }

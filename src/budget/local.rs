@@ -59,21 +59,24 @@ impl ScopeCalls {
     }
 
     fn is_forgettable(&self, now: Instant) -> bool {
-        let is_over = |moment: Option<Instant>| moment.is_none_or(|moment| moment <= now);
         self.all.is_empty()
-            && is_over(self.reserved_until)
-            && is_over(self.all_shared_from)
-            && is_over(self.counted.map(|counted| counted + SCOPE_KNOWN))
-            && self.outage.is_none_or(|outage| outage.is_forgotten(now))
+            && self
+                .counted
+                .is_none_or(|counted| counted + SCOPE_KNOWN <= now)
+            && self.has_nothing_but_calls(now)
     }
 
     /// Returns whether it holds few calls, and nothing else that matters. Credentials that the CRM
     /// refuses must not take the memory for as long as a window lasts.
-    fn has_only_few_calls(&self) -> bool {
-        self.all.held() <= FEW_CALLS
-            && self.reserved_until.is_none()
-            && self.all_shared_from.is_none()
-            && self.outage.is_none()
+    fn has_only_few_calls(&self, now: Instant) -> bool {
+        self.all.held() <= FEW_CALLS && self.has_nothing_but_calls(now)
+    }
+
+    fn has_nothing_but_calls(&self, now: Instant) -> bool {
+        let is_over = |moment: Option<Instant>| moment.is_none_or(|moment| moment <= now);
+        is_over(self.reserved_until)
+            && is_over(self.all_shared_from)
+            && self.outage.is_none_or(|outage| outage.is_forgotten(now))
     }
 }
 
@@ -335,7 +338,7 @@ impl LocalLimiter {
             !held.is_forgettable(now)
         });
         if scopes.len() > MOST_SCOPES {
-            scopes.retain(|_, held| !held.has_only_few_calls());
+            scopes.retain(|_, held| !held.has_only_few_calls(now));
         }
         scopes.shrink_to_fit();
     }

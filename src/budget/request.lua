@@ -36,8 +36,8 @@
 --          36: '1' if nothing is granted, because somebody only looks   37: the data token after the last loss, as far as
 --          the replica knows, or nothing   38: its name in the log   39: when it has polled last, in milliseconds
 --          40 to 42: as in clock.lua
--- Returns  granted (0 or 1), wait for the pace of all, of the share, pause of all, pause of the background lanes,
---          calls held by all, when they are free, calls held by the share, when they are free,
+-- Returns  granted (0 or 1), wait for the pace of all, of the share, pause of all, pause of the background lanes (both
+--          -1 if they are not known), calls held by all, when they are free, calls held by the share, when they are free,
 --          1 if a call is reserved for verified credentials, the limits of all and of the share,
 --          the totals: calls on the wire of all and of the background lanes; calls of a day and when the first is
 --          free, of both; how long the background lanes are stopped for a place
@@ -65,7 +65,7 @@ local now = steady_now()
 -- The clock of Redis was set, or it has other data. Nobody may call before the replica has noticed.
 if not now or not made and not has_seen_data() then
   local again = 100000
-  return { 0, again, again, 0, 0, 0, {}, 0, {}, 0, { limit, share_limit }, { 0, 0, 0, 0, 0, 0, 0 } }
+  return { 0, again, again, -1, -1, 0, {}, 0, {}, 0, { limit, share_limit }, { 0, 0, 0, 0, 0, 0, 0 } }
 end
 local stored = redis.call('HMGET', KEYS[1], 'all', 'share', 'rest', 'share_rest', 'pop', 'kept', 'unknown',
   'allowed', 'allowed_until', 'whole_until')

@@ -26,7 +26,8 @@ pub(super) struct ScriptReply {
     pub(super) is_granted: bool,
     /// How long the next call waits for the pace of all lanes, and for that of the background lanes.
     next: [i64; 2],
-    /// How long from now all lanes are paused, and the background lanes.
+    /// How long from now all lanes are paused, and the background lanes. Negative if the script has
+    /// not read it.
     pub(super) pauses: [i64; 2],
     /// The calls that the window of all lanes holds, and when they become free.
     all: (u32, Vec<i64>),

@@ -164,6 +164,7 @@ impl SharedQuota {
         let reply: ScriptReply = reply?;
         undelivered.name = None;
         let (is_granted, [pause_of_all, pause_of_background]) = (reply.is_granted, reply.pauses);
+        let is_pause_known = pause_of_all >= 0;
         let slot = Slot {
             name: Some(name),
             ..Slot::granted(request, until, clock::now())
@@ -171,7 +172,7 @@ impl SharedQuota {
         Ok(SlotReply {
             granted: is_granted.then_some(slot),
             forecast: forecast(terms, paces, reply),
-            pause: Some(Pause {
+            pause: is_pause_known.then(|| Pause {
                 all: duration(pause_of_all),
                 background: duration(pause_of_background),
                 is_over: false,

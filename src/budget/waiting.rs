@@ -288,7 +288,10 @@ impl PendingRequest<'_> {
                 state.give_back(self.limiter, &unused);
             }
         }
-        state.forecast = Some(reply.forecast);
+        // If Redis did not reply to a look, the forecast is that of this replica's own count, which
+        // does not hold.
+        let is_unknown = self.request.aim == RequestAim::Look && reply.pause.is_none();
+        state.forecast = (!is_unknown).then_some(reply.forecast);
         let is_longer = state.pauses.apply_shared(reply.pause, now);
         if !is_expected || is_longer {
             state.queue.wake_impatient();

@@ -28,7 +28,7 @@ impl Resolver {
         }
         let asker = question.asker();
         let credential = self.known(asker).filter(Credential::is_verified)?;
-        if self.is_renewal_due(asker, &credential) {
+        if !question.only_if_cached && self.is_renewal_due(asker, &credential) {
             return None;
         }
         let key = question.key_of(&credential.identity);
@@ -131,13 +131,15 @@ impl Resolver {
     }
 
     /// Serves what is stored by now. While the CRM was asked, the answer may have been invalidated
-    /// or replaced, or its end may have come.
+    /// or replaced, its end may have come, or the CRM may have refused the credential.
     async fn serve_without_news(
         &self,
         question: &Question,
         identity: Identity,
     ) -> Result<Answer, LookupError> {
-        let Some(stored) = self.stored_by_now(question, identity).await else {
+        let stored = self.stored_by_now(question, identity).await;
+        let is_trusted = self.known_identity(question.asker()) == Some(identity);
+        let Some(stored) = stored.filter(|_| is_trusted) else {
             let _place = self.wait_place(question.asker(), Some(&identity))?;
             return self.load(question, Some(identity)).await;
         };

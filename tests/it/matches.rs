@@ -238,7 +238,8 @@ async fn the_extension_asked_for_ranks_the_contacts_of_one_stored_answer() {
     let crm = FakeCrm::with(colleagues()).await;
     let server = RedisServer::start().await;
     let toml = format!(
-        "[redis]\nurl = \"{}\"\n[connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\nregion = \"US\"\n",
+        "[redis]\nurl = \"{}\"\ntimeout = \"500ms\"\n\
+         [connectors.example]\nkind = \"example\"\nbase_url = \"{}\"\nregion = \"US\"\n",
         server.url(),
         crm.url()
     );

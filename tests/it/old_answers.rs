@@ -82,7 +82,7 @@ async fn a_crm_that_takes_longer_than_the_moment_is_not_waited_for() {
 /// The caller who began the load gets a fresh answer.
 async fn joined_after(passes: Duration, ages: &str) -> Result<Freshness, tonic::Code> {
     let crm = FakeCrm::start(|seen| created(seen).after(Duration::from_secs(1))).await;
-    let ages = format!("[cache]\nfound = {{ {ages} }}\n");
+    let ages = format!("[lookup]\ncall_timeout = \"12s\"\n[cache]\nfound = {{ {ages} }}\n");
     let daemon = TestDaemon::with(&crm, "example", &ages).await;
     let joining = async {
         eventually("the load is under way", || crm.searches() == 1).await;
@@ -153,6 +153,31 @@ async fn a_credential_that_the_crm_refuses_meanwhile_gets_no_stale_nobody() {
     let refused = daemon.find(find()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     assert_eq!(crm.seen().len(), asked + 1, "it is sent once");
+}
+
+#[tokio::test]
+async fn a_credential_that_another_call_shows_to_be_refused_gets_no_stale_nobody() {
+    let (crm, daemon) = stale_nobody("").await;
+    let (asked, phones_call) = (crm.searches(), AtomicBool::new(true));
+    crm.becomes(move |seen| {
+        if phones_call.swap(false, Ordering::Relaxed) {
+            created(seen).after(Duration::from_secs(2))
+        } else {
+            Reply::status(401)
+        }
+    });
+    let other = async {
+        eventually("the phone's call is on its way", || crm.searches() > asked).await;
+        daemon.find(find().number(&number(1))).await.unwrap_err()
+    };
+    let (answer, other) = join(daemon.find(find()), other).await;
+    assert_eq!(other.code(), Code::Unauthenticated);
+    // The CRM accepted the credential when the phone's call began, so it may have that answer.
+    let answer = answer.unwrap();
+    assert_eq!(
+        (names(&answer), source(&answer)),
+        (vec!["Ada"], Source::Crm)
+    );
 }
 
 #[tokio::test]

@@ -37,6 +37,12 @@ const FULL: Duration = Duration::from_secs(1);
 /// How long running look-ups may take when the daemon stops.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// From this many missing numbers on, a batch asks a second time whose its credential is.
+const WORTH_A_CALL: usize = 10;
+
+/// How long a batch waits for the answer to that.
+const NAMING: Duration = Duration::from_secs(20);
+
 pub(super) struct BatchRun {
     pub(super) resolver: Resolver,
     pub(super) batch: Batch,
@@ -74,8 +80,8 @@ impl From<Gone> for Stop {
 struct Identified {
     identity: Identity,
     proof: Proof,
-    /// The CRM could not say whose it is, because it was in trouble.
-    in_trouble: bool,
+    /// Whether the CRM may name the owner later: it was in trouble, or was not asked.
+    may_be_named: bool,
 }
 
 impl Identified {
@@ -83,7 +89,7 @@ impl Identified {
         Self {
             identity,
             proof: Proof::Verified,
-            in_trouble: false,
+            may_be_named: false,
         }
     }
 }
@@ -123,7 +129,7 @@ impl BatchRun {
         let Identified {
             identity,
             proof,
-            in_trouble,
+            may_be_named,
         } = match identified {
             Ok(identified) => identified,
             Err(failure) => {
@@ -135,15 +141,13 @@ impl BatchRun {
         if let Some(result) = self.start(identity, proof, &mut plan).await? {
             self.settle(result).await?;
         }
-        let identity = if in_trouble {
-            self.identify_after_trouble(identity).await
-        } else {
-            identity
-        };
         let (cached, missing) = plan.into_parts();
         for (party, contacts) in cached {
             self.entry.settle();
             self.report(PrefetchEvent::Cached(party, contacts)).await?;
+        }
+        if may_be_named && missing.len() >= WORTH_A_CALL {
+            self.ask_who_again().await;
         }
         self.ask_for(missing, identity).await
     }
@@ -192,29 +196,42 @@ impl BatchRun {
         if let Some(credential) = known.filter(Credential::is_verified) {
             return Ok(Identified::verified(credential.identity));
         }
-        let mut in_trouble = false;
+        let mut has_no_name = !asker.platform().profile().names_users;
         if resolver.may_ask_who(asker) {
             match self.ask_who().await {
                 Ok(identity) => return Ok(Identified::verified(identity)),
                 Err(failure) if trouble::is_hopeless(&failure) => return Err(failure),
-                Err(failure) => in_trouble = trouble::is_trouble(&failure),
+                Err(failure) => has_no_name = !failure.is_passing(),
             }
         }
         let identity = known.map(|credential| credential.identity);
+        let identity = identity.unwrap_or_else(|| asker.identity_unsaid());
         Ok(Identified {
-            identity: identity.unwrap_or_else(|| asker.identity_unsaid()),
+            identity,
             proof: Proof::ToVerify,
-            in_trouble,
+            may_be_named: !has_no_name && matches!(identity, Identity::Credential(_)),
         })
     }
 
-    /// The owner of the batch, once a look-up has shown that the CRM's trouble is over. Asks once:
-    /// what is stored for a credential without an owner is out of use as soon as the CRM names one.
-    async fn identify_after_trouble(&self, before: Identity) -> Identity {
+    /// Asks once more whose the credential is, if nobody knows it yet. What is stored for the
+    /// credential alone is out of use as soon as the CRM names the owner.
+    async fn ask_who_again(&self) {
+        let named = async {
+            if self.named_owner().is_none() {
+                // If the CRM names nobody now, the answers are stored for the credential.
+                let _ = clock::timeout(NAMING, self.ask_who()).await;
+            }
+        };
         tokio::select! {
-            named = self.ask_who() => named.unwrap_or(before),
-            () = self.grace() => before,
+            () = named => {}
+            () = self.grace() => {}
         }
+    }
+
+    /// The owner of the credential, if the CRM has named one.
+    fn named_owner(&self) -> Option<Identity> {
+        let known = self.resolver.known_identity(&self.batch.asker);
+        known.filter(Identity::is_known)
     }
 
     async fn ask_who(&self) -> Result<Identity, LookupError> {
@@ -307,7 +324,7 @@ impl BatchRun {
             let request = LoadRequest {
                 asker: Arc::clone(&self.batch.asker),
                 key: self.batch.asker.key(party),
-                identity: Some(identity),
+                identity: Some(self.named_owner().unwrap_or(identity)),
                 trigger: Trigger::InitialMatch,
                 lane: Lane::Prefetch,
                 deadline: None,

@@ -195,9 +195,16 @@ async fn at_the_deadline_it_shows_the_calls_so_far() {
     })
     .await;
     let daemon = TestDaemon::over(&crm).await;
-    let mut request = Request::new(about(find().formats(&["(###) ###-####"]), true));
-    request.set_timeout(Duration::from_secs(3));
-    let explained = ask(&daemon, request).await.unwrap();
+    let mut cut_off = 0;
+    let explained = loop {
+        let mut request = Request::new(about(find().formats(&["(###) ###-####"]), true));
+        request.set_timeout(Duration::from_secs(3));
+        match ask(&daemon, request).await {
+            // The machine is so busy that the server's library was first.
+            Err(status) if status.code() == Code::Cancelled && cut_off < 5 => cut_off += 1,
+            explained => break explained.unwrap(),
+        }
+    };
     let message = explained
         .answer
         .clone()
