@@ -1,4 +1,4 @@
-//! Serving, and stopping in order.
+//! Serving, and a graceful shutdown.
 
 use std::future::Future;
 use std::sync::atomic::Ordering;
@@ -46,7 +46,7 @@ impl Serving {
 }
 
 impl App {
-    /// Serves until `shutdown` or a part of the daemon ends, then stops in order: reports
+    /// Serves until `shutdown` or a part of the daemon ends, then shuts down gracefully: reports
     /// NOT_SERVING and not ready, serves for `grpc.drain_delay` so that balancers notice, takes no
     /// new connections, lets calls end within `grpc.drain_timeout`, and then the background loads
     /// within [`LOADS_AFTER_DRAIN`].

@@ -120,6 +120,27 @@ impl Gate {
         })
     }
 
+    /// Asks Redis whether another replica's pause still holds, if that is due. Returns whether it
+    /// has asked.
+    pub(super) async fn ask_about_pause(&self, limiter: &QuotaLimiter, lane: Lane) -> bool {
+        let request = {
+            let (mut state, now) = (self.lock(), clock::now());
+            let is_paused = !state.pauses.left(lane, now).is_zero();
+            if !is_paused || state.pauses.recheck_in(now) != Some(Duration::ZERO) {
+                return false;
+            }
+            // One caller asks for all.
+            state.pauses.apply_shared(None, now);
+            SlotRequest {
+                aim: RequestAim::Look,
+                ..state.request(self.scope, limiter, lane)
+            }
+        };
+        let reply = limiter.look(&request).await;
+        self.lock().pauses.apply_shared(reply.pause, clock::now());
+        true
+    }
+
     /// Notes that this is the scope of a call's owner.
     pub(super) fn mark_owner(&self) {
         self.lock().owned = Some(clock::now());

@@ -130,6 +130,9 @@ impl QuotaGates {
                 });
             }
             let _counted = gate.wait_outside(urgency.lane());
+            if gate.ask_about_pause(&self.limiter, urgency.lane()).await {
+                continue;
+            }
             tokio::select! {
                 () = clock::sleep(closed.min(LOOK_AGAIN)) => {}
                 () = changed => {}

@@ -207,7 +207,8 @@ impl QuotaLimiter {
     /// What a request would return now. Spends nothing, and leaves no mark if Redis fails.
     pub(super) async fn look(&self, request: &SlotRequest) -> SlotReply {
         let (settings, now) = (self.settings(), clock::now());
-        let (own, seen) = (|| self.local.look(&settings.quota, request), self.seen());
+        let own = || self.local.look(&settings.quota, request);
+        let seen = self.seen();
         let source = self.past.lock().source(now);
         match (&self.shared, self.local.source_for(request.scope, source)) {
             (_, CountSource::Unknown(wait)) => SlotReply::denied(own().not_before(wait)),
@@ -299,15 +300,14 @@ impl QuotaLimiter {
         if self.shared.is_none() {
             return false;
         }
-        let (changes_count, began_anew) = {
+        let (changes_count, before, after) = {
             let mut past = self.past.lock();
             let before = past.kept_since();
-            (
-                past.apply_replicas(replicas, clock::now()),
-                before.is_some() && before != past.kept_since(),
-            )
+            let changes_count = past.apply_replicas(replicas, clock::now());
+            (changes_count, before, past.kept_since())
         };
-        if began_anew {
+        let has_begun_anew = before.is_some() && before != after;
+        if has_begun_anew {
             // All counts are lost. Calls wait for that once, and not again in each scope.
             self.local.forget_expected();
         }

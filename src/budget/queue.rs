@@ -160,12 +160,13 @@ impl WaitQueue {
 
     /// The number of waiters that would be ahead of one that comes now.
     pub(super) fn before_a_newcomer(&self, whose: (Lane, CredentialProof)) -> WaitersAhead {
+        let mut ahead = WaitersAhead::default();
         let keys = self.waiters.keys();
-        let before = keys.filter(|key| (key.lane, key.proof) <= whose);
-        before.fold(WaitersAhead::default(), |ahead, key| WaitersAhead {
-            all: ahead.all + 1,
-            background: ahead.background + usize::from(key.lane.is_background()),
-        })
+        for key in keys.filter(|key| (key.lane, key.proof) <= whose) {
+            ahead.all += 1;
+            ahead.background += usize::from(key.lane.is_background());
+        }
+        ahead
     }
 
     /// The lane of each waiter.

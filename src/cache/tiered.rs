@@ -200,9 +200,10 @@ impl TieredCache {
         let in_memory = self.in_memory(key);
         self.memory_counters
             .count(in_memory.as_ref().map(|stored| stored.freshness));
-        let Some(held) = fetched.held.as_ref().filter(|_| in_memory.is_none()) else {
+        if in_memory.is_some() {
             return in_memory;
-        };
+        }
+        let held = fetched.held.as_ref()?;
         let stored = self.promote(key, fetched.mark, self.entry(held, key));
         self.redis_counters
             .count(stored.as_ref().map(|stored| stored.freshness));

@@ -68,9 +68,9 @@ enum Command {
     /// built-in Example CRM (credential "Bearer demo"). It stores answers in memory, and in Redis
     /// only if CONTACTD__REDIS__URL is set.
     ///
-    /// SIGTERM or ctrl-c stops it in order; a second signal stops it at once. SIGHUP reads --config
-    /// again: clients, certificates, quotas, ages, shared logins, log.level and log.lookups
-    /// change at run time. The log lists the changes that wait for a restart.
+    /// SIGTERM or ctrl-c shuts it down gracefully; a second signal stops it at once. SIGHUP reads
+    /// --config again: clients, certificates, quotas, ages, shared logins, log.level and
+    /// log.lookups change at run time. The log lists the changes that wait for a restart.
     Serve {
         /// The settings, a TOML file. deploy/config.example.toml documents every key. Variables
         /// such as CONTACTD__GRPC__LISTEN override it.

@@ -252,16 +252,16 @@ impl Keeper {
                 return false;
             };
             let answered = asked.as_ref().err().is_none_or(is_refusal);
-            match asked {
-                _ if answered && watch.elapsed() <= self.patience => live.doubt.answered(),
-                // A cluster's connection repairs itself.
-                Err(error)
-                    if error.is_io_error() && matches!(connection, RedisConnection::Single(_)) =>
-                {
-                    return false;
-                }
-                _ => clock::sleep(ASK_PAUSE).await,
+            if answered && watch.elapsed() <= self.patience {
+                live.doubt.answered();
+                continue;
             }
+            // A cluster's connection repairs itself.
+            let is_single = matches!(connection, RedisConnection::Single(_));
+            if is_single && asked.is_err_and(|error| error.is_io_error()) {
+                return false;
+            }
+            clock::sleep(ASK_PAUSE).await;
         }
         true
     }

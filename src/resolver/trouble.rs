@@ -146,7 +146,6 @@ impl Spell {
         let asked = asked_wait(failure);
         let patience = now + asked + PATIENCE;
         let until = match before {
-            _ if asked > LONGEST => now,
             None => patience,
             Some(spell) if asked.is_zero() => spell.until,
             Some(spell) => spell
@@ -154,24 +153,29 @@ impl Spell {
                 .max(patience)
                 .min(spell.since + LONGEST + PATIENCE),
         };
-        let backoff = match before
-            .map(|spell| spell.backoff)
-            .filter(|backoff| !backoff.is_zero())
-        {
-            _ if !is_fault(failure) => Duration::ZERO,
-            Some(backoff) if tried => (backoff * 2).min(BACKOFF.1),
-            Some(backoff) => backoff,
-            None => BACKOFF.0,
-        };
         Self {
             since: before.map_or(now, |spell| spell.since),
-            until,
-            backoff,
+            until: if asked > LONGEST { now } else { until },
+            backoff: if is_fault(failure) {
+                next_backoff(before, tried)
+            } else {
+                Duration::ZERO
+            },
         }
     }
 
     fn lasts(&self) -> bool {
         clock::now() >= self.until
+    }
+}
+
+/// The delay before the next try after a fault.
+fn next_backoff(before: Option<Spell>, tried: bool) -> Duration {
+    let (first, longest) = BACKOFF;
+    match before.map(|spell| spell.backoff) {
+        None | Some(Duration::ZERO) => first,
+        Some(backoff) if tried => (backoff * 2).min(longest),
+        Some(backoff) => backoff,
     }
 }
 

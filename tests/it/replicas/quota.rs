@@ -200,6 +200,54 @@ async fn a_pause_that_another_replica_has_set_holds_on_while_redis_is_away() {
     assert_eq!(crm.seen().len(), asked);
 }
 
+/// Two replicas know whose a credential is. One learns of a pause for the owner and for the
+/// credential; a batch at the other waits. Another replica would end the pauses: here they are
+/// deleted in Redis, one after the other in an order that depends on `first`.
+async fn a_batch_goes_on_once_pauses_are_over(first: usize) {
+    let redis = RedisServer::start().await;
+    let crm = FakeCrm::start(|seen| example(seen, &[])).await;
+    let one = replica(&crm, &redis.url(), "").await;
+    let other = replica(&crm, &redis.url(), "").await;
+    for (n, daemon) in [&one, &other].into_iter().enumerate() {
+        daemon.find(find().number(&number(n))).await.unwrap();
+    }
+    crm.becomes(|_| crate::support::Reply::status(429).header("retry-after", "60"));
+    one.find(find().number(&number(2))).await.unwrap_err();
+    crm.becomes(|seen| example(seen, &[]));
+    let paused = || {
+        let counts = redis.keys().into_iter().filter(|key| key.contains("{q:"));
+        let is_paused = |key: &String| {
+            let is_hash = redis.run::<String>(&["TYPE", key]) == "hash";
+            is_hash && redis.run::<bool>(&["HEXISTS", key, "rest"])
+        };
+        counts.filter(is_paused).collect::<Vec<_>>()
+    };
+    eventually("both pauses are in Redis", || paused().len() == 2).await;
+    let mut paused = paused();
+    paused.sort();
+    let waits = run(&other, batch(vec![number(3)]));
+    let pauses_end = async {
+        // Long enough for the batch to ask once after the first end.
+        for key in [&paused[first], &paused[1 - first]] {
+            sleep(Duration::from_secs(7)).await;
+            redis.run::<()>(&["HDEL", key, "rest", "share_rest"]);
+        }
+    };
+    let both = futures_util::future::join(waits, pauses_end);
+    let done = contactd::clock::timeout(Duration::from_secs(30), both).await;
+    assert!(done.is_some_and(|(told, ())| told.status.is_none()));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run gets it"]
+async fn a_pause_of_the_owner_or_of_the_credential_that_another_replica_ends_ends_here_too() {
+    futures_util::future::join(
+        a_batch_goes_on_once_pauses_are_over(0),
+        a_batch_goes_on_once_pauses_are_over(1),
+    )
+    .await;
+}
+
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
 async fn counts_that_redis_cannot_keep_are_kept_by_each_replica() {
