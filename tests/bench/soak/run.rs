@@ -287,6 +287,22 @@ async fn play(soak: &Arc<Soak>, seed: u64, redis: RedisPair) -> anyhow::Result<(
     Ok(())
 }
 
+/// Whether the share of hits, in percent, is as high after the faults as it was before them. Each
+/// share comes with its number of answers, of equally long phases. If there were less than half as
+/// many answers, the machine was slower: an answer is fresh for seconds, so fewer calls find one.
+/// Then the share must be at least that of the phase with faults.
+pub(crate) fn hits_are_back(
+    (answers, before): (usize, usize),
+    during: usize,
+    (answers_after, after): (usize, usize),
+) -> bool {
+    if 2 * answers_after < answers {
+        return after >= during;
+    }
+    let chance = 212 / answers.min(answers_after).isqrt();
+    after + FEWER_HITS + chance >= before
+}
+
 /// Compares the share of hits before the first fault with that after the last one.
 fn judge_hits(soak: &Soak) -> anyhow::Result<()> {
     let Times { length, calm, .. } = soak.times;
@@ -298,8 +314,7 @@ fn judge_hits(soak: &Soak) -> anyhow::Result<()> {
         "hits: {before} % before the faults, {during} % during them ({all} answers), {after} % after them"
     );
     ensure!(answers > 0 && answers_after > 0 && all > 0, "no answers");
-    let chance = 212 / answers.min(answers_after).isqrt();
-    if after + FEWER_HITS + chance < before {
+    if !hits_are_back((answers, before), during, (answers_after, after)) {
         soak.verdicts
             .wrong(Wrong::HitRate, None, format!("{before} % -> {after} %"));
     }
