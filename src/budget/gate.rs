@@ -136,7 +136,7 @@ impl Gate {
                 ..state.request(self.scope, limiter, lane)
             }
         };
-        let reply = limiter.look(&request).await;
+        let reply = limiter.request(&request).await;
         self.lock().pauses.apply_shared(reply.pause, clock::now());
         true
     }

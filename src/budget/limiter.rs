@@ -135,8 +135,10 @@ impl QuotaLimiter {
     pub(super) async fn request(&self, request: &SlotRequest) -> SlotReply {
         let settings = self.settings();
         let until = clock::now() + settings.hold;
-        if request.aim == RequestAim::Count {
-            return self.count_made(request, until).await;
+        match request.aim {
+            RequestAim::Spend => {}
+            RequestAim::Count => return self.count_made(request, until).await,
+            RequestAim::Look => return self.look(request).await,
         }
         // Before the source: if a poll has just noticed a loss, what was seen before it is not in
         // Redis, and nothing is granted.

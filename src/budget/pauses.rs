@@ -374,6 +374,13 @@ mod tests {
             pauses.left(Lane::Prefetch, start + 5 * SECOND),
             595 * SECOND
         );
+        assert!(!pauses.apply_shared(None, start + 10 * SECOND));
+        assert_eq!(
+            pauses.left(Lane::Prefetch, start + 10 * SECOND),
+            590 * SECOND,
+            "a Redis that does not reply ends no pause"
+        );
+        assert_eq!(pauses.recheck_in(start + 10 * SECOND), Some(5 * SECOND));
         pauses.apply_shared(Some(Pause::default()), start + 10 * SECOND);
         assert_eq!(
             pauses.left(Lane::Prefetch, start + 10 * SECOND),

@@ -267,10 +267,7 @@ struct PendingRequest<'a> {
 impl PendingRequest<'_> {
     async fn send(mut self, deadline: Option<Instant>) {
         self.request.patience = deadline.map(time_until);
-        let reply = match self.request.aim {
-            RequestAim::Look => self.limiter.look(&self.request).await,
-            RequestAim::Spend | RequestAim::Count => self.limiter.request(&self.request).await,
-        };
+        let reply = self.limiter.request(&self.request).await;
         self.take_in(reply);
     }
 

@@ -196,12 +196,12 @@ impl BatchRun {
         if let Some(credential) = known.filter(Credential::is_verified) {
             return Ok(Identified::verified(credential.identity));
         }
-        let mut has_no_name = !asker.platform().profile().names_users;
+        let mut may_be_named = asker.platform().profile().names_users;
         if resolver.may_ask_who(asker) {
             match self.ask_who().await {
                 Ok(identity) => return Ok(Identified::verified(identity)),
                 Err(failure) if trouble::is_hopeless(&failure) => return Err(failure),
-                Err(failure) => has_no_name = !failure.is_passing(),
+                Err(failure) => may_be_named = failure.is_passing(),
             }
         }
         let identity = known.map(|credential| credential.identity);
@@ -209,7 +209,7 @@ impl BatchRun {
         Ok(Identified {
             identity,
             proof: Proof::ToVerify,
-            may_be_named: !has_no_name && matches!(identity, Identity::Credential(_)),
+            may_be_named: may_be_named && matches!(identity, Identity::Credential(_)),
         })
     }
 
