@@ -262,8 +262,9 @@ fn invalidated_parties(
 }
 
 /// Adds the parties that a text may name. A few digits may be a number or an extension: both are
-/// invalidated, which does no harm. More digits are a number. If it cannot be parsed because no
-/// region is given, that is an error: the client must not take it for invalidated.
+/// invalidated, which does no harm. More digits are a number. If they cannot be parsed, that is an
+/// error: the client must not take the number for invalidated. Nothing is stored for a withheld
+/// number or one with too few digits, so these are no error.
 fn push_invalidated(
     parties: &mut Vec<Party>,
     text: &str,
@@ -275,12 +276,13 @@ fn push_invalidated(
     parties.extend(extension.map(Party::Extension));
     match number {
         Ok(RemoteParty::Party(party)) => parties.push(party),
-        Ok(RemoteParty::Unusable(error @ NumberError::NoRegion)) | Err(error)
-            if extension.is_none() =>
-        {
-            return Err(error);
-        }
-        _ => {}
+        Ok(
+            RemoteParty::Withheld
+            | RemoteParty::ShortCode
+            | RemoteParty::Unusable(NumberError::TooShort),
+        ) => {}
+        Ok(RemoteParty::Unusable(_)) | Err(_) if extension.is_some() => {}
+        Ok(RemoteParty::Unusable(error)) | Err(error) => return Err(error),
     }
     Ok(())
 }

@@ -179,7 +179,9 @@ impl<'a> Judge<'a> {
     }
 
     async fn compare(&self, phones: &[String], share: &mut CpuShare) -> (RecordVerdict, String) {
-        if phones.iter().all(|phone| phone.trim().is_empty()) {
+        // "N/A", "-" and the like are no number. Asterisks hide one.
+        let is_number = |phone: &String| phone.contains(|c: char| c.is_numeric() || c == '*');
+        if !phones.iter().any(is_number) {
             return (RecordVerdict::Unverified, String::new());
         }
         let mut matches = Vec::new();
@@ -262,7 +264,7 @@ mod tests {
         let judged = judged(
             vec![
                 record("1", &["+49 30 1234567", "650-555-1234"]),
-                record("2", &[" "]),
+                record("2", &[" ", "N/A", "-", "call the office"]),
                 record("3", &["+1 650 555 9999"]),
                 record("", &[NUMBER]),
                 record("1", &[NUMBER]),

@@ -153,6 +153,14 @@ impl Pager {
         matches!(self.parameter(), Some(Parameter::Body(_)))
     }
 
+    /// The parameter of the query that the page goes into.
+    pub(super) fn in_query(&self) -> Option<&String> {
+        match self.parameter() {
+            Some(Parameter::Query(name)) => Some(name),
+            Some(Parameter::Body(_)) | None => None,
+        }
+    }
+
     /// Where the page goes in a request.
     fn parameter(&self) -> Option<&Parameter> {
         match self {

@@ -71,7 +71,7 @@ impl ListForm {
     /// [`BadReply::NoList`] if there is none at the path, and else [`BadReply::Shape`]. A failure
     /// that can be recognized in the reply never gets here (`reply_class.rs`).
     pub(crate) fn entries(&self, reply: &mut Value) -> Result<Entries, LookupError> {
-        if is_failure(reply) {
+        if is_failure(reply) || (!self.list.is_whole() && ended_badly(reply)) {
             return Err(SHAPE);
         }
         let (list, below) = self.list.split_at_each();
@@ -179,12 +179,42 @@ fn is_named(column: &str) -> bool {
     column.len() <= LONGEST_COLUMN
 }
 
-/// Whether the reply has a member that only failures have.
+/// Members that are false in a failure only.
+const FLAGS: [&str; 3] = ["success", "ok", "succeeded"];
+
+/// Members that say how a call ended, in words or as an HTTP status.
+const STATES: [&str; 4] = ["status", "code", "statusCode", "status_code"];
+
+/// Words for a failed call.
+const FAILED: [&str; 5] = ["error", "fail", "failed", "failure", "unauthorized"];
+
+/// Whether the reply has a member that only failures have: an error, or `"success": false`.
 pub(super) fn is_failure(reply: &Value) -> bool {
-    ERRORS
-        .iter()
-        .filter_map(|name| reply.get(name))
-        .any(|error| !is_empty(error))
+    let has = |names: &[&str], fails: fn(&Value) -> bool| {
+        names.iter().filter_map(|name| reply.get(name)).any(fails)
+    };
+    has(&ERRORS, |error| !is_empty(error))
+        || has(&["fault", "error_description"], |error| !is_empty(error))
+        || has(&FLAGS, |flag| *flag == Value::Bool(false))
+}
+
+/// Whether a reply around a list says that the call failed: `"status": "error"`, `"code": 401`. In a
+/// record, these may be data.
+fn ended_badly(reply: &Value) -> bool {
+    let states = STATES.iter().filter_map(|name| reply.get(name));
+    states.into_iter().any(says_failed)
+}
+
+fn says_failed(state: &Value) -> bool {
+    match state {
+        Value::String(word) => FAILED
+            .iter()
+            .any(|failed| word.eq_ignore_ascii_case(failed)),
+        Value::Number(status) => status
+            .as_u64()
+            .is_some_and(|status| (400..600).contains(&status)),
+        _ => false,
+    }
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -262,6 +292,8 @@ mod tests {
             json!({"data": []}),
             json!({"data": [], "error": null}),
             json!({"data": [], "errors": [], "error": "", "errorCode": 0}),
+            json!({"data": [], "success": true, "ok": null, "status": "ok", "code": 200}),
+            json!({"data": [], "status": 0, "code": "0", "fault": null, "message": ""}),
         ] {
             assert_eq!(items(&plain, &reply), Ok(vec![]), "{reply}");
         }
@@ -272,6 +304,13 @@ mod tests {
             json!({"data": [], "errors": ["no"]}),
             json!({"data": [], "errorCode": 1}),
             json!({"data": [], "errorCode": 200}),
+            json!({"data": [], "success": false}),
+            json!({"data": [], "ok": false}),
+            json!({"data": [], "status": "Error"}),
+            json!({"data": [], "status": 403}),
+            json!({"data": [], "code": 401}),
+            json!({"data": [], "fault": {"faultstring": "no"}}),
+            json!({"data": [], "error_description": "expired"}),
             json!({"data": {}}),
             json!({"data": null}),
             json!({"data": "[]"}),

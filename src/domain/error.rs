@@ -11,7 +11,7 @@ pub(crate) enum LookupError {
     #[error("the CRM does not accept the credential")]
     CrmUnauthenticated,
     /// The CRM answered 403, but not because of its limit.
-    #[error("the CRM forbids this to the user")]
+    #[error("the CRM does not allow the user to do this")]
     CrmForbidden,
     /// The CRM refused the call because of its limit: with 429, or in its own way.
     #[error("the CRM's rate limit is reached")]

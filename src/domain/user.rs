@@ -45,10 +45,11 @@ const MAX_ID: usize = 256;
 
 impl WhoAmI {
     /// `None` without a user id: an account has many users, so an account id identifies none of
-    /// them.
+    /// them. `0`, `null` and the like name nobody.
     #[must_use]
     pub(crate) fn new(user: String, account: String) -> Option<Self> {
         let is_usable = !user.trim().is_empty() && is_id(&user) && is_id(&account);
+        let is_usable = is_usable && ![&user, &account].into_iter().any(|id| names_nobody(id));
         is_usable.then_some(Self { user, account })
     }
 
@@ -63,6 +64,23 @@ impl WhoAmI {
     pub(crate) fn account(&self) -> Option<&str> {
         Some(self.account.as_str()).filter(|account| !account.trim().is_empty())
     }
+}
+
+/// Whether programs write this if they have no id.
+fn names_nobody(id: &str) -> bool {
+    const NOBODY: [&str; 8] = [
+        "null",
+        "undefined",
+        "none",
+        "nil",
+        "nan",
+        "false",
+        "anonymous",
+        "-1",
+    ];
+    let id = id.trim();
+    let is_zero = !id.is_empty() && id.chars().all(|c| matches!(c, '0' | '-' | '{' | '}'));
+    is_zero || NOBODY.iter().any(|nobody| id.eq_ignore_ascii_case(nobody))
 }
 
 impl fmt::Debug for WhoAmI {

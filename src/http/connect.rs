@@ -211,6 +211,7 @@ fn is_compressed(headers: &HeaderMap, name: &str) -> bool {
 
 /// The message in a query.
 fn message(query: &mut Query) -> Result<Bytes, Violation> {
+    query.check()?;
     let version = query.take("connect")?;
     if version.is_some_and(|version| version != "v1") {
         return Err(Violation::new("connect", "must be v1"));

@@ -86,6 +86,7 @@ fn no_time() -> Violation {
 
 /// The request in a query, without the credential.
 fn read(mut query: Query) -> Result<pb::FindContactRequest, Violation> {
+    query.check()?;
     let number = query.take("number")?;
     let number = number.ok_or_else(|| Violation::new("number", "is required"))?;
     let mut field = |name| query.take(name).map(Option::unwrap_or_default);

@@ -4,13 +4,14 @@ use http::Uri;
 
 use crate::api::Violation;
 
-/// The parameters of a query, decoded, in their order.
-pub(super) struct Query(Vec<(String, String)>);
+/// The parameters of a query, decoded, in their order; and the first one that is not UTF-8.
+pub(super) struct Query(Vec<(String, String)>, Option<Violation>);
 
 impl Query {
     /// The query of this URL. A `+` is a space, as forms write it.
     pub(super) fn of(uri: &Uri) -> Self {
-        Self(pairs(uri.query().unwrap_or_default()))
+        let query = uri.query().unwrap_or_default();
+        Self(pairs(query), not_text(query))
     }
 
     /// The same, but the parameter with this name is a telephone number: a `+` at its beginning, or
@@ -21,7 +22,13 @@ impl Query {
             Some((name, number)) if name == parameter => format!("{name}={}", plus_kept(number)),
             _ => pair.to_owned(),
         });
-        Self(pairs(&kept.collect::<Vec<_>>().join("&")))
+        Self(pairs(&kept.collect::<Vec<_>>().join("&")), not_text(query))
+    }
+
+    /// # Errors
+    /// If a parameter is not UTF-8.
+    pub(super) fn check(&mut self) -> Result<(), Violation> {
+        self.1.take().map_or(Ok(()), Err)
     }
 
     /// Takes a parameter that may be given once.
@@ -47,17 +54,40 @@ impl Query {
     }
 }
 
-/// The number with the `+` at its beginning encoded. A query would turn it into a space, but no
-/// spelling of a number begins with one.
+/// The number with the `+` at its beginning encoded, also in an address after a display name. A
+/// query would turn it into a space, but no spelling of a number begins with one.
 fn plus_kept(number: &str) -> String {
     let begins = |before: &str| {
         let before = before.to_ascii_lowercase();
-        before.is_empty() || before.ends_with(':') || before.ends_with("%3a")
+        before.is_empty()
+            || [":", "%3a", "<", "%3c"]
+                .iter()
+                .any(|end| before.ends_with(end))
     };
-    match number.split_once('+') {
-        Some((before, rest)) if begins(before) => format!("{before}%2B{rest}"),
-        _ => number.to_owned(),
+    let mut kept = String::with_capacity(number.len());
+    for (n, part) in number.split('+').enumerate() {
+        if n > 0 {
+            kept.push_str(if begins(&kept) { "%2B" } else { "+" });
+        }
+        kept.push_str(part);
     }
+    kept
+}
+
+/// The first parameter with bytes that are not UTF-8. Decoded without them, two texts could be one.
+fn not_text(query: &str) -> Option<Violation> {
+    let is_text = |(raw, name, value): &(&str, String, String)| {
+        let sent = raw.to_ascii_lowercase().matches("%ef%bf%bd").count();
+        let replaced = [name, value].map(|text| text.matches('\u{fffd}').count());
+        replaced.iter().sum::<usize>() == sent
+    };
+    let raw = query.split('&').filter(|raw| !raw.is_empty());
+    let decoded = raw.filter_map(|raw| {
+        let (name, value) = pairs(raw).pop()?;
+        Some((raw, name, value))
+    });
+    let (_, name, _) = decoded.into_iter().find(|pair| !is_text(pair))?;
+    Some(Violation::new(name, "has bytes that are not UTF-8"))
 }
 
 fn pairs(query: &str) -> Vec<(String, String)> {
@@ -97,6 +127,11 @@ mod tests {
             ("tel:+16505551234", "tel:+16505551234"),
             ("sip%3A+16505551234%40x", "sip:+16505551234@x"),
             ("(650)+555-1234", "(650) 555-1234"),
+            (
+                "%22Al%22+%3Csip:+16505551234%3E",
+                "\"Al\" <sip:+16505551234>",
+            ),
+            ("Al+%3C+16505551234%3E", "Al <+16505551234>"),
             ("650%20555%201234", "650 555 1234"),
             ("", ""),
         ] {
@@ -108,6 +143,16 @@ mod tests {
             assert!(query.take_all("format") == ["1", "2"] && !query.is_empty());
             assert_eq!(query.take("number2").unwrap().unwrap(), " ");
             assert!(query.is_empty());
+        }
+        for (query, is_text) in [
+            ("user=J%C3%B6rg&number=1", true),
+            ("user=%EF%BF%BD", true),
+            ("user=J%F6rg", false),
+            ("user=J%E4rg%ef%bf%bd", false),
+            ("%FFuser=1", false),
+        ] {
+            let uri = format!("/v1/name?{query}").parse().unwrap();
+            assert_eq!(Query::of(&uri).check().is_ok(), is_text, "{query}");
         }
         let uri = "/v1/name?number=1&number=2".parse().unwrap();
         assert!(Query::of(&uri).take("number").is_err());

@@ -367,7 +367,13 @@ async fn batches_and_invalidations_read_numbers_as_look_ups_do() {
     for harmless in ["anonymous", "5551234", "+1555"] {
         assert!(forget("US", harmless).await.is_ok(), "{harmless}");
     }
-    for unread in ["6505551234", "hello"] {
+    for unread in [
+        "6505551234",
+        "hello",
+        "+16505551234 +16505551235",
+        "+16505551234,+16505551235",
+        "650555123465055512356505551236",
+    ] {
         assert_eq!(
             forget("", unread).await.unwrap_err().code(),
             Code::InvalidArgument,

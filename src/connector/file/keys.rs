@@ -17,7 +17,7 @@ pub(super) const FILE: &[Key] = &[
     ),
     ("about", "What the file says about itself."),
     ("crm", "Where the CRM is, and what it allows."),
-    ("request", "What all requests share."),
+    ("request", "What all searches and details share."),
     ("record", "How all records are mapped."),
     (
         "search",
@@ -144,7 +144,10 @@ pub(super) const REQUEST: &[Key] = &[
         "list",
         "The path of the list in the reply. \".\" is the reply itself.",
     ),
-    ("shape", "What is there: objects, nullable, one, table."),
+    (
+        "shape",
+        "What stands at the path of the list: objects, nullable, one, table.",
+    ),
     ("pages", "How the list continues, or false."),
     (
         "for",
@@ -251,7 +254,7 @@ pub(super) const ERRORS: &[Key] = &[
     ("header", "Headers and their values."),
     (
         "where",
-        "Paths, each with the values of which it must have one.",
+        "Paths, each with a list of values. One value at the path must be in the list.",
     ),
     (
         "where_not",

@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::group::GroupResult;
 use super::profile::Profile;
 use super::record::{Enrichment, List, Record};
+use super::success::is_failure;
 use super::{Connector, CrmSession, NumberSearch, Reached, Search, Sheet};
 use crate::domain::json::text;
 use crate::domain::{Contact, LookupError, WhoAmI};
@@ -133,6 +134,9 @@ impl Connector for FileConnector {
 impl WhoAmIRequest {
     /// Whose credential it is, if the reply says so.
     fn identity(&self, reply: &Value) -> Option<WhoAmI> {
+        if is_failure(reply) {
+            return None;
+        }
         let account = self.account.as_ref().map(|path| only_id(path, reply));
         // Without the account that the file names, ids of two accounts could be equal.
         if account.as_ref().is_some_and(String::is_empty) {

@@ -68,7 +68,9 @@ impl Writer<'_> {
     }
 
     fn header(self, value: &Template) -> Option<HeaderValue> {
-        HeaderValue::from_str(&self.text(value)?).ok()
+        // A control character would end the header.
+        let text = self.text(value)?.replace(char::is_control, " ");
+        HeaderValue::from_bytes(text.as_bytes()).ok()
     }
 
     fn body(self, body: &BodyPlan) -> Option<RequestBody> {

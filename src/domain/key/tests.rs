@@ -269,6 +269,30 @@ fn an_identity_is_one_user_of_one_account_at_one_address() {
 }
 
 #[test]
+fn what_programs_write_without_an_id_names_nobody() {
+    let named = |user: &str, account: &str| WhoAmI::new(user.to_owned(), account.to_owned());
+    for nobody in [
+        "0",
+        "-1",
+        "null",
+        "Undefined",
+        "None",
+        "anonymous",
+        "00000000-0000-0000-0000-000000000000",
+        "{00000000-0000-0000-0000-000000000000}",
+    ] {
+        assert!(named(nobody, "").is_none(), "{nobody}");
+        assert!(named("7", nobody).is_none(), "{nobody}");
+    }
+    for somebody in ["1", "10", "-", "Noneman", "005000000000001AAA"] {
+        assert!(
+            named(somebody, "").is_some() || somebody == "-",
+            "{somebody}"
+        );
+    }
+}
+
+#[test]
 fn another_host_makes_another_credential_and_another_user() {
     let (keys, who) = (
         KeyMaker::new([7; 16]),

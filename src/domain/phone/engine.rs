@@ -3,6 +3,7 @@
 use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber};
 
 use super::E164;
+use super::reading::WITH_ZEROS;
 
 /// The most digits of a national number that the engine reads.
 const ENGINE_DIGITS: usize = 17;
@@ -23,7 +24,23 @@ impl E164 {
                 _ => break,
             }
         }
-        read
+        read.without_foreign_zero()
+    }
+
+    /// Without a zero that its plan does not have: "+45 (0)22 12 34 56", or the trunk prefix that
+    /// Poland has abolished. The zero stays if the rest is not in use, and in plans whose numbers
+    /// may begin with one.
+    pub(super) fn without_foreign_zero(self) -> Self {
+        let bare = Self {
+            leading_zeros: 0,
+            ..self
+        };
+        let has_zero = self.leading_zeros == 1 && !WITH_ZEROS.contains(&self.calling_code);
+        if has_zero && !self.is_valid() && bare.is_valid() {
+            bare
+        } else {
+            self
+        }
     }
 
     /// Returns whether the national number may begin with a trunk prefix, which is dialled before
@@ -69,6 +86,11 @@ impl E164 {
         PHONE_NUMBER_UTIL
             .is_possible_number_with_reason(&self.to_engine())
             .is_ok()
+    }
+
+    /// Returns whether the number has a possible length, and can be called from elsewhere.
+    pub(super) fn is_complete(self) -> bool {
+        self.is_possible() && !self.is_local()
     }
 
     /// Returns whether the number has too few digits to be called from elsewhere.

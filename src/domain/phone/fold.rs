@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use super::MAX_SPELLING;
+
 /// The text with ASCII digits, spaces and dashes instead of other kinds, and without invisible
 /// characters.
 pub(super) fn fold(text: &str) -> Cow<'_, str> {
@@ -70,4 +72,13 @@ fn digit(c: char) -> Option<char> {
         .map(|zero| u32::from(c).wrapping_sub(*zero))
         .find(|value| *value < 10)?;
     char::from_digit(value, 10)
+}
+
+/// The first bytes of a field, as many as a spelling may have.
+pub(super) fn beginning(field: &str) -> &str {
+    let mut end = field.len().min(MAX_SPELLING);
+    while !field.is_char_boundary(end) {
+        end -= 1;
+    }
+    &field[..end]
 }

@@ -25,8 +25,10 @@ mod words;
 
 pub(crate) use plan_facts::PlanFacts;
 pub use plans::other_form;
+use reading::{Abroad, after_double_zero};
 pub(crate) use remote::extension_asked;
 pub use remote::parse_remote;
+use scan::pieces;
 pub(crate) use stored::Match;
 pub use stored::{Certainty, Sought};
 pub(crate) use words::WithheldWord;
@@ -207,7 +209,7 @@ impl E164 {
                 ParseError::TooShortAfterIdd | ParseError::TooShortNsn => NumberError::TooShort,
                 ParseError::TooLongNsn => NumberError::TooLong,
             })?;
-        let read = Self::settled(&number);
+        let read = abroad_or(Self::settled(&number), text);
         match PHONE_NUMBER_UTIL.is_possible_number_with_reason(&read.to_engine()) {
             Ok(NumberLengthType::IsPossible) => Ok(read),
             Err(ValidationError::InvalidCountryCode) => Err(NumberError::UnknownCallingCode),
@@ -255,6 +257,17 @@ impl E164 {
     fn digits(self) -> String {
         format!("{}{}", self.calling_code, self.national())
     }
+}
+
+/// The number that a switch means if it sends `00`: `number` is the reading of the region.
+fn abroad_or(number: E164, text: &str) -> E164 {
+    if has_plus(text) || !text.contains('0') {
+        return number;
+    }
+    let by_zeros = pieces(text)
+        .first()
+        .and_then(|first| after_double_zero(&first.digits));
+    Abroad::new(number, by_zeros).number
 }
 
 fn has_plus(text: &str) -> bool {

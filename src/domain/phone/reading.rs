@@ -10,7 +10,7 @@ pub(super) struct HomeReading {
     /// The first reading.
     pub(super) number: E164,
     /// The second reading: the region's own calling code may be a calling code, or the first digits
-    /// of a home number.
+    /// of a home number; and `00` may be the prefix of [`Abroad`], or the beginning of a longer one.
     pub(super) other: Option<E164>,
     /// The digits have the form in which the region writes `number`, and there is no second
     /// reading.
@@ -27,7 +27,8 @@ impl HomeReading {
     pub(super) fn is_whole(&self, digits: &str) -> bool {
         let all_of_it = digits.len() > self.number.national().len()
             || self.number.calling_code == NORTH_AMERICA;
-        self.certain && (self.valid || (self.possible && all_of_it && !self.number.is_local()))
+        let is_read = self.certain || digits.starts_with("00");
+        is_read && (self.valid || (self.possible && all_of_it && !self.number.is_local()))
     }
 }
 
@@ -39,16 +40,22 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> 
     let parsed = PHONE_NUMBER_UTIL
         .parse_and_keep_raw_input(digits, Some(region.engine))
         .ok()?;
-    let number = E164::from_engine(&parsed);
+    let read = E164::from_engine(&parsed);
+    // A zero before a number of North America is that of another country.
+    let number = if read.calling_code == NORTH_AMERICA {
+        read
+    } else {
+        read.without_foreign_zero()
+    };
     let valid = number.is_valid();
     if parsed.country_code_source() == CountryCodeSource::FromNumberWithIdd {
-        let possible = number.is_possible() && !number.is_local();
+        let Abroad { number, other } = Abroad::new(number, after_double_zero(digits));
         return Some(HomeReading {
             number,
-            other: None,
-            certain: true,
-            possible,
-            valid,
+            other,
+            certain: other.is_none(),
+            possible: number.is_complete(),
+            valid: number.is_valid(),
         });
     }
     let home = region.calling_code();
@@ -61,7 +68,8 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> 
     } else {
         behind_calling_code(digits, home)
     };
-    let certain = !stripped && other.is_none() && is_written_so(digits, number, region);
+    let is_as_read = number == read && !stripped && other.is_none();
+    let certain = is_as_read && is_written_so(digits, number, region);
     Some(HomeReading {
         number,
         other,
@@ -69,6 +77,46 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> 
         possible,
         valid,
     })
+}
+
+/// A number after an international prefix.
+///
+/// In some regions the prefix is `00` and digits that choose a carrier: `008` in South Korea, `0055`
+/// in Brazil. People and switches there also write `00`, as the ITU recommends (E.123), so that
+/// `0081 90…` may be a number of Japan or, after `008`, of North America.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Abroad {
+    /// The more probable reading: nobody stores or sends the digits of a carrier.
+    pub(super) number: E164,
+    /// The other one, if both may exist.
+    pub(super) other: Option<E164>,
+}
+
+impl Abroad {
+    /// `by_region` is the reading with the region's own prefix, `by_zeros` the one with `00`.
+    pub(super) fn new(by_region: E164, by_zeros: Option<E164>) -> Self {
+        let by_zeros = by_zeros.filter(|number| *number != by_region && number.is_complete());
+        let alone = |number| Self {
+            number,
+            other: None,
+        };
+        match by_zeros {
+            None => alone(by_region),
+            Some(number) if number.is_valid() => Self {
+                number,
+                other: by_region.is_valid().then_some(by_region),
+            },
+            other => Self {
+                number: by_region,
+                other,
+            },
+        }
+    }
+}
+
+/// The number after `00`, in any region.
+pub(super) fn after_double_zero(digits: &str) -> Option<E164> {
+    E164::abroad(digits.strip_prefix("00")?)
 }
 
 /// All the digits as a national number.
@@ -94,7 +142,7 @@ fn behind_calling_code(digits: &str, home: u16) -> Option<E164> {
 /// Calling codes whose numbers may begin with a zero, as in Italy: those with such an example in
 /// the metadata. They are listed here because asking the metadata compiles the patterns of all
 /// numbering plans: that takes a quarter of a second, and 41 MiB permanently.
-const WITH_ZEROS: [u16; 15] = [
+pub(super) const WITH_ZEROS: [u16; 15] = [
     39, 47, 225, 227, 229, 241, 242, 267, 268, 378, 501, 676, 679, 687, 853,
 ];
 

@@ -19,6 +19,31 @@ pub(super) struct Piece {
     pub(super) extension: Option<Extension>,
     /// `Likely` if letters complete it, and these letters may also be a remark.
     pub(super) at_best: Certainty,
+    /// How many digits precede each space and parenthesis in it.
+    pub(super) breaks: Vec<usize>,
+}
+
+impl Piece {
+    /// Two pieces of one: its first digits, and the rest. Both are at best likely.
+    pub(super) fn split_at(&self, at: usize) -> (Self, Self) {
+        let (first, rest) = self.digits.split_at(at);
+        let part = |digits: &str| Self {
+            digits: digits.to_owned(),
+            at_best: Certainty::Likely,
+            breaks: Vec::new(),
+            ..self.clone()
+        };
+        let first = Self {
+            extension: None,
+            ..part(first)
+        };
+        let rest = Self {
+            gap: Gap::Words,
+            plus: false,
+            ..part(rest)
+        };
+        (first, rest)
+    }
 }
 
 /// What is between two pieces.
@@ -99,6 +124,9 @@ impl Scan {
         }
         self.run = digits.len();
         if let Some(open) = &mut self.open {
+            if matches!(self.last, Some(' ' | '(')) {
+                open.breaks.push(open.digits.len());
+            }
             open.digits.push_str(digits);
         } else {
             let gap = self.gap.unwrap_or(Gap::Words);
@@ -109,6 +137,7 @@ impl Scan {
                 digits: digits.to_owned(),
                 extension: None,
                 at_best: Certainty::Certain,
+                breaks: Vec::new(),
             });
         }
         (self.gap, self.last) = (None, None);

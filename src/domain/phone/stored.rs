@@ -5,10 +5,10 @@
 //! caller's own country, but is at best likely: nearly every national spelling is also a number
 //! somewhere else.
 
-use super::fold::fold;
+use super::fold::{beginning, fold};
 use super::reading::{HomeReading, read_at_home};
 use super::scan::{Gap, Piece, pieces};
-use super::{E164, Extension, MAX_SPELLING, Region, other_form};
+use super::{E164, Extension, Region, other_form};
 
 /// How certain it is that a spelling is a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +55,12 @@ const PIECES: usize = 16;
 /// Most numbers of one field that are judged. A field with more that end alike is not prose either.
 const JUDGED: usize = 4;
 
+/// The most spaces and parentheses at which a piece is split.
+const SPLITS: usize = 6;
+
+/// The most digits of a remark after a number.
+const REMARK: usize = 4;
+
 /// With fewer digits it is the beginning of a number (an area code), not a number.
 const SHORT: usize = 7;
 
@@ -95,12 +101,17 @@ impl<'a> Sought<'a> {
         let text = fold(beginning(field));
         let pieces = pieces(&text);
         let last_digit = &self.tail[self.tail.len().saturating_sub(1)..];
-        if !pieces
-            .iter()
-            .any(|piece| piece.digits.ends_with(last_digit))
-        {
+        let may_hold =
+            |piece: &Piece| piece.digits.ends_with(last_digit) || piece.digits.contains(&self.tail);
+        if !pieces.iter().any(may_hold) {
             return None;
         }
+        let parts = |pieces: Vec<Piece>| pieces.into_iter().flat_map(|piece| self.parts(piece));
+        self.best_of(pieces.clone())
+            .or_else(|| self.best_of(parts(pieces).collect()))
+    }
+
+    fn best_of(&self, pieces: Vec<Piece>) -> Option<Match> {
         let ends_right = |number: &FieldNumber| number.digits.ends_with(&self.tail);
         let mut best: Option<Match> = None;
         for number in self.spellings(pieces).into_iter().filter(ends_right) {
@@ -146,6 +157,42 @@ impl<'a> Sought<'a> {
             }
         }
         list
+    }
+
+    /// Splits a piece that is too long for one number at a space or a parenthesis: "415-555-0123
+    /// (415-555-0199)", "415-555-0123 24/7". Somebody may also have mistyped one number, so the parts are at best
+    /// likely.
+    fn parts(&self, piece: Piece) -> Vec<Piece> {
+        if !piece.digits.contains(&self.tail) || !self.is_too_long(&piece) {
+            return vec![piece];
+        }
+        let at_breaks = piece.breaks.iter().filter(|at| **at >= SHORT).take(SPLITS);
+        let mut splits = at_breaks.map(|at| piece.split_at(*at));
+        let parts = splits.find(|(first, rest)| {
+            self.is_whole(&first.clone().into())
+                && (rest.digits.len() <= REMARK || self.is_whole(&rest.clone().into()))
+        });
+        parts.map_or_else(|| vec![piece.clone()], |(first, rest)| vec![first, rest])
+    }
+
+    /// Returns whether the digits are no possible number, but more than one has.
+    fn is_too_long(&self, piece: &Piece) -> bool {
+        let digits = piece.digits.as_str();
+        if piece.plus {
+            return E164::abroad(digits).is_none_or(|number| !number.is_possible());
+        }
+        let is_possible =
+            |region: &Region| read_at_home(digits, *region).is_some_and(|read| read.possible);
+        digits.len() > SHORT && !self.home().iter().any(is_possible)
+    }
+
+    /// The regions whose spellings count: those of the CRM, or else that of the number.
+    fn home(&self) -> &[Region] {
+        if self.regions.is_empty() {
+            self.own.as_slice()
+        } else {
+            self.regions
+        }
     }
 
     /// Returns whether one of two spellings has the right last digits. Otherwise it does not matter
@@ -260,12 +307,7 @@ impl<'a> Sought<'a> {
             read_at_home(&spelling.digits, region)
                 .is_some_and(|reading| reading.is_whole(&spelling.digits))
         };
-        let regions = if self.regions.is_empty() {
-            self.own.as_slice()
-        } else {
-            self.regions
-        };
-        regions.iter().copied().any(known)
+        self.home().iter().copied().any(known)
     }
 }
 
@@ -349,14 +391,6 @@ impl FieldNumber {
             ..self.clone()
         })
     }
-}
-
-fn beginning(field: &str) -> &str {
-    let mut end = field.len().min(MAX_SPELLING);
-    while !field.is_char_boundary(end) {
-        end -= 1;
-    }
-    &field[..end]
 }
 
 #[cfg(test)]

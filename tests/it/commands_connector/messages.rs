@@ -62,6 +62,44 @@ async fn one_mistake_is_one_fault_with_its_line() {
         ("const = \"{{id}}\", ", "", "const"),
         ("name = \"team\"", "nam = \"team\"", "did you mean name?"),
         ("choice = {", "choices = {", "choices"),
+        ("/api/v1/contacts", "/api/v1/{text}", "a slot is {{text}}"),
+        (
+            "page = 1 }",
+            "page = 1, q = \"${number.e164}\" }",
+            "a slot is {{number.e164}}",
+        ),
+        ("query.page", "query.phone", "would replace a parameter"),
+        (
+            "id = \"{{id}}\", kind",
+            "id = \"{{setting.x}}\", kind",
+            "all records would have the same id",
+        ),
+        ("\"My CRM\"", "\"My \\u001b[31mCRM\"", "control characters"),
+        (
+            "[crm]",
+            "[auth]\nheaders = {}\n[crm]",
+            "no credential would be sent",
+        ),
+        (
+            "[crm]",
+            "[request]\nheaders = { X-HTTP-Method-Override = \"DELETE\" }\n[crm]",
+            "may only be GET",
+        ),
+        (
+            "[crm]",
+            "[[errors]]\nstatus = [404, 401]\nmeans = \"nothing\"\n[crm]",
+            "says that 401 means",
+        ),
+        (
+            "[crm]",
+            "[[errors]]\nstatus = 503\nmeans = \"nothing\"\n[crm]",
+            "says that 503 means",
+        ),
+        (
+            "[crm]",
+            "[[errors]]\nstatus = 200\nmeans = \"nothing\"\n[crm]",
+            "add a condition",
+        ),
     ] {
         let (_directory, path) = file("my-crm.toml", &MY_CRM.replacen(right, wrong, 1));
         let found = faults(&path).await;
@@ -106,12 +144,12 @@ async fn the_language_of_the_other_kind_is_recognized() {
         (
             "a.toml",
             proxy().to_string(),
-            "is JSON, and a connector file is TOML",
+            "is JSON, but a connector file is TOML",
         ),
         (
             "a.json",
             MY_CRM.to_owned(),
-            "is not JSON, as App Connect's proxyConfig is",
+            "is not JSON, but App Connect's proxyConfig is",
         ),
     ] {
         let (_directory, path) = file(name, &content);

@@ -80,8 +80,12 @@ fn credential(table: &Table<'_>, secrets: Secrets<'_>) -> Option<CredentialForm>
     let forms = match (table.get("value"), table.get("headers")) {
         (Some(value), _) => vec![(AUTHORIZATION, reader.form(value)?)],
         (None, Some(headers)) => {
-            let entries = headers.open()?.entries();
-            entries.filter_map(|entry| reader.header(entry)).collect()
+            let entries: Vec<_> = headers.open()?.entries().collect();
+            if entries.is_empty() {
+                return headers.reject("has no header, so no credential would be sent");
+            }
+            let forms = entries.into_iter();
+            forms.filter_map(|entry| reader.header(entry)).collect()
         }
         (None, None) => return table.reject("needs value or headers"),
     };

@@ -1,6 +1,6 @@
 //! Checks of whole requests: that a POST looks as if it only reads, and that names exist.
 
-use super::super::plan::{BodyNode, BodyPlan, RequestPlan};
+use super::super::plan::{Argument, BodyNode, BodyPlan, RequestPlan};
 use super::super::slot::{Template, TemplatePiece};
 use super::table::Table;
 use crate::connector::pages::Pager;
@@ -90,12 +90,22 @@ pub(super) fn check_names(table: &Table<'_>, plan: &RequestPlan) {
     }
 }
 
-/// A page in a body needs a body.
+/// A page in a body needs a body, and no page may replace what is asked for.
 pub(super) fn check_pages(table: &Table<'_>, plan: &RequestPlan) {
     let is_in_body = plan.pager.as_ref().is_some_and(Pager::is_in_body);
     let has_body = matches!(plan.body, Some(BodyPlan::Json(_)));
     if let Some(pages) = table.get("pages").filter(|_| is_in_body && !has_body) {
         pages.fault("has pages in a body, and no JSON body");
+    }
+    let parameter = plan.pager.as_ref().and_then(Pager::in_query);
+    let is_replaced = |(name, argument): &(String, Argument)| {
+        parameter == Some(name) && argument.templates().iter().any(|it| !it.is_literal())
+    };
+    if let Some(pages) = table
+        .get("pages")
+        .filter(|_| plan.query.iter().any(is_replaced))
+    {
+        pages.fault("would replace a parameter of the query that has a slot: the next page would ask for something else");
     }
 }
 

@@ -5,7 +5,7 @@ use super::super::tree::{KeyValue, Node, NodeValue};
 use super::field::Field;
 use super::table::Table;
 
-/// What all requests and records share.
+/// What all searches and details share, and what all records share.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Defaults<'n> {
     request: Option<&'n Node>,

@@ -25,6 +25,9 @@ fn header_name(field: Field<'_>) -> Option<HeaderName> {
     field.parsed(name.map_err(|_| "is not the name of a header"))
 }
 
+/// Statuses that refuse a call: the credential, the permission, or for now (RFC 9110, RFC 6585).
+const REFUSALS: [u16; 7] = [401, 402, 403, 407, 408, 425, 429];
+
 /// What a reply may mean, by its word in a file.
 pub(in crate::connector::file) const CLASSES: [(&str, ReplyClass); 7] = [
     ("rate_limited", ReplyClass::RateLimited),
@@ -50,12 +53,33 @@ pub(super) fn error_rule(field: Field<'_>) -> Option<ReplyRule> {
         );
     }
     table.require("means", "needs means");
+    // Without a status the body of an answer decides.
+    let statuses = statuses.unwrap_or_else(|| vec![200..=200]);
+    let class = table.word("means", &CLASSES)?;
+    if class == ReplyClass::Nobody {
+        check_nothing(&table, &statuses, conditions.is_empty());
+    }
     Some(ReplyRule {
-        class: table.word("means", &CLASSES)?,
-        // Without a status the body of an answer decides.
-        statuses: statuses.unwrap_or_else(|| vec![200..=200]).into(),
+        class,
+        statuses: statuses.into(),
         sign: sign(&table, conditions),
     })
+}
+
+/// A reply that refuses the call does not say that nobody has the number, and proves no credential.
+fn check_nothing(table: &Table<'_>, statuses: &[RangeInclusive<u16>], is_any: bool) {
+    let covers = |status: u16| statuses.iter().any(|range| range.contains(&status));
+    let refusal = REFUSALS.into_iter().chain(500..=599);
+    if let Some(status) = refusal.into_iter().find(|status| covers(*status)) {
+        table.fault(format!(
+            "says that {status} means \"nothing\", but such a reply refuses the call, and does not say that nobody \
+             has the number"
+        ));
+    } else if is_any && covers(200) {
+        table.fault(
+            "says that every 200 means \"nothing\", so nobody would ever be found; add a condition",
+        );
+    }
 }
 
 fn sign(table: &Table<'_>, conditions: Vec<ReplyCondition>) -> ReplySign {

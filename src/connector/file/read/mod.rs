@@ -91,12 +91,12 @@ fn other_language(kind: SpecKind, source: &str) -> Option<SpecFault> {
     let is_json = source.trim_start().starts_with('{');
     let message = match (kind, is_json) {
         (SpecKind::File, true) => {
-            "is JSON, and a connector file is TOML: App Connect's proxyConfig has kind = \"proxy\" in the \
-             settings, and a name that ends in .json"
+            "is JSON, but a connector file is TOML. If this is App Connect's proxyConfig, set kind = \"proxy\" in the \
+             settings, and let the name of the file end in .json"
         }
         (SpecKind::Proxy, false) if serde_json::from_str::<serde_json::Value>(source).is_err() => {
-            "is not JSON, as App Connect's proxyConfig is; a connector file in TOML has kind = \"file\" in the \
-             settings, and a name that ends in .toml"
+            "is not JSON, but App Connect's proxyConfig is. If this is a connector file, set kind = \"file\" in the \
+             settings, and let the name of the file end in .toml"
         }
         _ => return None,
     };
@@ -205,6 +205,9 @@ fn about(file: &Table<'_>) -> About {
             .map_or_else(Vec::new, |table| lines(table, key))
     };
     let name = file.text("name").unwrap_or_default().to_owned();
+    if let Some(field) = file.get("name").filter(|_| name.contains(char::is_control)) {
+        field.fault("must not have control characters");
+    }
     if name.is_empty() {
         file.fault("needs name: the CRM's name");
     }

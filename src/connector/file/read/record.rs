@@ -1,7 +1,7 @@
 //! Reads searches, and how their records are mapped.
 
 use super::super::keys;
-use super::super::name::Site;
+use super::super::name::{Name, Site};
 use super::super::plan::{
     BatchLimits, NumberUse, RecordPlan, SearchRequest, TextField, ValueField, ValueTemplate,
 };
@@ -53,7 +53,7 @@ fn check_numbers(table: &Table<'_>, search: &SearchRequest) {
         table.fault("names no number and no phones, so every record would match");
     }
     if search.batch.is_some() && (!search.asks_once() || shows_none) {
-        table.fault("needs phones, and numbers.VIEW or texts instead of number.VIEW and text, for its batch");
+        table.fault("has a batch, so it needs phones, and its slots must be numbers.VIEW or texts, not number.VIEW or text");
     }
 }
 
@@ -98,8 +98,15 @@ fn check_id(table: &Table<'_>, id: &TextField) {
     let Some(field) = table.require("id", "needs id") else {
         return;
     };
-    if id.0.iter().any(Template::is_literal) {
-        field.fault("has no slot, so all records would have one id; a value is {{path}}");
+    let is_of_record = |template: &Template| {
+        template
+            .slots()
+            .any(|slot| matches!(slot.name, Name::Own(_)))
+    };
+    if !id.0.iter().all(is_of_record) {
+        field.fault(
+            "has no value of the record, so all records would have the same id; write {{path}} for the value at a path",
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::render::each_slot;
 use super::super::slot::{Template, TemplateSlot};
 use super::super::slot_error::SlotError;
 use super::super::tree::NodeValue;
-use super::connection::is_own;
+use super::connection::{is_own, overrides_method};
 use super::field::{Field, TableEntry};
 use super::table::Table;
 use crate::connector::request::ReadMethod;
@@ -48,6 +48,9 @@ impl RequestReader<'_> {
     fn path(&self, field: Field<'_>) -> Option<Vec<Template>> {
         let source = field.text()?;
         let template = field.parsed(Template::parse(source, self.site))?;
+        if let Some(message) = single_braces(&template) {
+            field.fault(message);
+        }
         if !source.starts_with('/') {
             return field.reject("must begin with a slash");
         }
@@ -64,7 +67,11 @@ impl RequestReader<'_> {
             let message = "is not a header that a file may set: a credential belongs in [auth]";
             return entry.reject(message);
         };
-        Some((name, self.template(entry.value)?))
+        let template = self.template(entry.value)?;
+        if overrides_method(&name) && template.literal().is_none_or(|text| text != "GET") {
+            return entry.reject("may only be GET, because a look-up only reads");
+        }
+        Some((name, template))
     }
 
     fn arguments(&self, table: &Table<'_>, key: &str) -> Vec<(String, Argument)> {
@@ -75,6 +82,9 @@ impl RequestReader<'_> {
 
     fn named_argument(&self, entry: TableEntry<'_>) -> Option<(String, Argument)> {
         let argument = self.argument(entry.value)?;
+        if let Some(message) = argument.templates().iter().find_map(single_braces) {
+            entry.value.fault(message);
+        }
         Some((entry.key.to_owned(), argument))
     }
 
@@ -182,6 +192,27 @@ impl RequestReader<'_> {
             _ => None,
         }
     }
+}
+
+/// Why a text is probably a slot that is misspelt: "{text}", "${text}", "text}}". Bodies are not
+/// checked, because queries in them have braces of their own.
+fn single_braces(template: &Template) -> Option<String> {
+    const NAMES: [&str; 7] = [
+        "text", "texts", "number", "numbers", "record", "info", "setting",
+    ];
+    template.texts().find_map(|text| {
+        let words = text
+            .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '{' | '}')));
+        let slot = words.into_iter().find(|word| {
+            let inner = word.trim_matches(['{', '}']);
+            let name = inner.split('.').next().unwrap_or_default();
+            (word.contains('{') || word.contains('}')) && NAMES.contains(&name)
+        })?;
+        let inner = slot.trim_matches(['{', '}']);
+        Some(format!(
+            "has {slot:?}, which would be sent as it is; a slot is {{{{{inner}}}}}"
+        ))
+    })
 }
 
 fn method_and_path<'n>(table: &Table<'n>) -> Option<(ReadMethod, Field<'n>)> {

@@ -66,6 +66,39 @@ fn every_spelling_becomes_one_number() {
     assert_eq!(dialled("+1 650 555 1ABC", "US"), "+16505551222");
 }
 
+/// Some regions choose a carrier by digits after `00`, but no switch sends those of a caller.
+#[test]
+fn double_zero_from_a_switch_precedes_a_calling_code_in_every_region() {
+    for (sent, region, right) in [
+        ("0081 90 1234 5678", "KR", "+819012345678"),
+        ("0055 51 98765-4321", "BR", "+5551987654321"),
+        ("00573011234567", "CO", "+573011234567"),
+        ("006591234567", "SG", "+6591234567"),
+        ("sip:006591234567@10.0.0.5", "SG", "+6591234567"),
+        ("0081 90 1234 5678 x42", "KR", "+819012345678"),
+        ("0014155550123", "BO", "+14155550123"),
+        ("0014155550123", "US", "+14155550123"),
+        ("00442079460018", "JP", "+442079460018"),
+        ("00390612345678", "DE", "+390612345678"),
+        ("001 1 415 555 0123", "KR", "+14155550123"),
+        ("0021 44 20 7946 0018", "BR", "+442079460018"),
+    ] {
+        assert_eq!(dialled(sent, region), right, "{sent} read in {region}");
+    }
+}
+
+#[test]
+fn an_optional_zero_goes_in_plans_that_have_none() {
+    for (sent, region, right) in [
+        ("+45 (0)22 12 34 56", "US", "+4522123456"),
+        ("+45022123456", "", "+4522123456"),
+        ("022 123 45 67", "PL", "+48221234567"),
+        ("+390612345678", "US", "+390612345678"),
+    ] {
+        assert_eq!(dialled(sent, region), right, "{sent} read in {region}");
+    }
+}
+
 const NO_NUMBER: &[&str] = &[
     "",
     " \t",

@@ -6,7 +6,7 @@ use http::header::HeaderName;
 use super::super::super::proxy::template::ProxyTemplate;
 use super::super::super::proxy::variables::Variable;
 use super::super::super::tree::NodeValue;
-use super::super::connection::is_of_connection;
+use super::super::connection::{is_of_connection, overrides_method};
 use super::super::field::{Field, TableEntry};
 use super::super::table::Table;
 use super::ProxyFile;
@@ -25,6 +25,9 @@ pub(super) fn headers<'n>(file: &'n ProxyFile<'_>) -> Vec<(HeaderName, TableEntr
 fn header(entry: TableEntry<'_>) -> Option<(HeaderName, TableEntry<'_>)> {
     match HeaderName::from_bytes(entry.key.as_bytes()) {
         Ok(name) if is_connection_header(&name) => None,
+        Ok(name) if overrides_method(&name) && entry.value.value().text() != Some("GET") => {
+            entry.reject("may only be GET, because a look-up only reads")
+        }
         Ok(name) if is_scalar(entry.value) => Some((name, entry)),
         Ok(_) => entry.reject("must be a string"),
         Err(_) => entry.reject("is not the name of a header"),

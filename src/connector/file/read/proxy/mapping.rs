@@ -18,7 +18,7 @@ pub(super) fn list(mapping: &Table<'_>) -> Option<Path> {
         return Some(Path::dotted(""));
     };
     let below = Path::dotted(field.text()?).below("body");
-    let message = "must be body, or begin with body.: the reply is there";
+    let message = "must be body, or begin with \"body.\", because the reply is under body";
     below.or_else(|| field.reject(message))
 }
 
