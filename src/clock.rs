@@ -179,7 +179,7 @@ impl ReplayClock {
         self.micros().saturating_add(wait.max(1))
     }
 
-    /// The moment so many microseconds after the start.
+    /// The moment this many microseconds after the start.
     #[must_use]
     pub(crate) fn at(&self, micros: u64) -> Instant {
         self.start + Duration::from_micros(micros)

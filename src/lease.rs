@@ -31,9 +31,9 @@ const BETWEEN: Duration = Duration::from_millis(100);
 
 /// A token is the urgency of its load, its replica, and a random part. A load for a ringing phone
 /// takes the lease from a load that took it while no phone rang for it, because that load may wait
-/// in the queue for minutes. A replica also takes a lease that it holds itself. It may hold one because an
-/// invalidation has overtaken its earlier load. Or Redis executed an earlier request of this
-/// replica late, after the replica had given it up and released the lease.
+/// in the queue for minutes. A replica may also take over its own lease, for two reasons. An
+/// invalidation came during its earlier load. Or Redis executed an earlier request late, after this
+/// replica had given it up and released the lease.
 const ACQUIRE: &str = "
 local holder = redis.call('GET', KEYS[1])
 -- A lease that lives for longer than it may was made before Redis' clock was set back.

@@ -1,7 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
-// Rooms in the order of their numbers in ARCHITECTURE.md. A room may use only rooms with a lower
-// number; tests/it/house.rs names the exceptions.
+// The modules are in the order of their numbers in ARCHITECTURE.md. A module may use only modules
+// with a lower number; tests/it/house.rs names the exceptions.
 pub mod pb;
 
 pub mod domain;
@@ -44,6 +44,6 @@ pub mod example_crm;
 
 pub mod cli;
 
-// For tests and cargo-fuzz only; it sees all rooms.
+// For tests and cargo-fuzz only; it sees all modules.
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

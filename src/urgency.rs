@@ -222,8 +222,9 @@ impl Urgency {
     }
 
     /// Returns whether the load is wanted even if nobody waits for it. Once true it stays true. It
-    /// becomes true if, while the credential is verified, somebody other than a batch asks for the
-    /// load or the load spends a call; and as soon as the CRM accepts the credential in this load.
+    /// becomes true in two cases. The credential is verified, and either somebody other than a
+    /// batch asks for the load, or the load spends a call. Or the CRM accepts the credential in
+    /// this load.
     #[must_use]
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Relaxed)

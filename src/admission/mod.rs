@@ -293,8 +293,8 @@ impl Admissions {
     }
 
     /// The owner of the credential, if the CRM accepts it without naming one: the one that the CRM
-    /// has named before. Otherwise an answer under the old name would put what is stored for the
-    /// owner out of use.
+    /// has named before. Otherwise the answers that are stored for that owner could not be found
+    /// any more.
     fn named_before(&self, user: UserTag, auth: AuthTag, identity: Identity) -> Identity {
         let known = self.known(user, auth).map(|known| known.identity);
         match known.filter(Identity::is_known) {

@@ -27,8 +27,8 @@ pub(super) fn of_plan(plan: LookupPlan, platform: &str) -> String {
         LookupPlan::Refresh => format!("A manual refresh always asks {platform}."),
         LookupPlan::Load => format!("Nothing is stored for this number, so {platform} is asked."),
         LookupPlan::Renew => format!(
-            "{platform} accepted this credential longer ago than cache.admitted, so it is asked \
-             before anything stored is returned."
+            "More time than cache.admitted has passed since {platform} accepted this credential, so \
+             {platform} is asked before anything stored is returned."
         ),
         LookupPlan::Identify => format!(
             "{platform} has not accepted this credential for this user, so it is asked before \
@@ -66,7 +66,7 @@ pub(super) fn of_no_lookup(why: &NoLookup, platform: &str) -> String {
             )
         }
         NoLookup::Unusable(error) => {
-            format!("No complete telephone number came with the call: it {error}.")
+            format!("No complete telephone number came with the call: the number {error}.")
         }
     }
 }

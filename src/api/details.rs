@@ -50,7 +50,7 @@ impl ApiError {
             ),
             Self::ClientUnauthenticated => words::danger(
                 "The look-up service does not know your telephony service",
-                &format!("Your telephony service is not let in. {OPERATOR}"),
+                &format!("It does not accept requests from your telephony service. {OPERATOR}"),
             ),
             Self::ClientForbidden(_) => {
                 words::danger("Your telephony service may not look this up", OPERATOR)

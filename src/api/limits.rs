@@ -32,7 +32,7 @@ pub(crate) const ARRIVAL: Duration = Duration::from_secs(10);
 /// streams and connections with that, not the daemon's time.
 const SENT_AWAY: Duration = Duration::from_secs(1);
 
-/// How long a request that gave its room to a newer one waits for its answer.
+/// How long a request waits for its refusal after a newer one has taken its place.
 #[must_use]
 pub(crate) fn until_sent_away() -> Duration {
     SENT_AWAY.mul_f64(1.0 + fastrand::f64())

@@ -1,7 +1,7 @@
 //! The opt-in log of look-ups (`log.lookups`): one line for each, without personal data.
 //!
-//! A number appears as a keyed hash, so that equal numbers can be found and nobody can find a number
-//! by hashing all of them. The line names no user, account or host.
+//! A number appears as a keyed hash. Equal numbers have equal hashes, and nobody without the key
+//! can find a number by hashing all numbers. The line names no user, account or host.
 
 use std::fmt;
 use std::time::Duration;

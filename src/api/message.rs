@@ -1,8 +1,8 @@
 //! Requests as bytes of protobuf.
 //!
 //! An empty text takes two bytes on the wire and dozens in memory. So a request of one MiB can have
-//! half a million of them, and reading them would take a thread of connections for too long. They
-//! are counted before anything is read.
+//! half a million of them, and reading them would keep a thread that serves connections busy for
+//! too long. They are counted before anything is read.
 
 use bytes::{Buf as _, Bytes};
 use prost::Message;

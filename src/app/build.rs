@@ -161,7 +161,7 @@ fn tracer(context: &BuildContext<'_>) -> anyhow::Result<Tracer> {
     Ok(tracer.context("tracing.otlp_endpoint")?.unwrap_or_default())
 }
 
-/// What stands before the methods on each wire, with the same limits for both.
+/// What stands before the methods, for gRPC and for HTTP, with the same limits.
 fn fronts(context: &BuildContext<'_>, api: &Arc<ContactApi>) -> (Clients, CallGate, HttpFront) {
     let grpc = &context.config.grpc;
     let clients = Clients::new(&grpc.clients, grpc.needs_certificates());

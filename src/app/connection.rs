@@ -50,8 +50,8 @@ const READ_AHEAD: usize = 8 << 10;
 /// As [`AT_A_TIME`] within a large request, whose bytes cost little.
 const OF_ONE_FRAME: usize = 16 << 10;
 
-/// The beginning of HTTP/2's preface. No method of HTTP/1.1 is called `PRI`, so that no more bytes
-/// are needed to tell them apart.
+/// The beginning of HTTP/2's preface. No method of HTTP/1.1 is called `PRI`, so no more bytes are
+/// needed to tell them apart.
 const PREFACE: &[u8; 4] = b"PRI ";
 
 /// What a connection speaks.
@@ -84,7 +84,7 @@ pub(super) struct Connection {
     held_back: Option<Alarm>,
     /// Bytes read since other connections last had their turn.
     read: usize,
-    /// Whether the server has ended it in order.
+    /// Whether the server has ended it properly.
     is_shut: bool,
     place: ConnectionPlace,
 }

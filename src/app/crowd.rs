@@ -2,12 +2,11 @@
 //!
 //! Their number is limited, and no address can keep others out. If all places are taken, a new
 //! connection from an address with fewer connections takes the place of another one. The place is
-//! taken from the address with the most connections, there from the connection that has been silent
-//! for longest. A connection with a call of a known client in progress keeps its place. While
-//! strangers hold at least a quarter of all places, they only take places from each other, and
-//! connections that recently served a known client stay. An IPv6 client has a whole /64, which
-//! counts as one address. Clients behind one proxy share its address, and the proxy has to keep
-//! them apart.
+//! taken from the address with the most connections: from its connection that has been silent for
+//! longest. A connection with a call of a known client in progress keeps its place. While strangers
+//! hold at least a quarter of all places, they only take places from each other, and connections
+//! that recently served a known client stay. An IPv6 client has a whole /64, which counts as one
+//! address. Clients behind one proxy share its address, and the proxy has to keep them apart.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,8 +21,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::clients::Origin;
 use crate::clock::{self, Instant};
 
-/// Strangers get one in this many places, whatever known clients hold: a known client is a stranger
-/// until its first call.
+/// At least one in this many places is left to strangers, whatever known clients hold: a known
+/// client is a stranger until its first call.
 const OF_STRANGERS: usize = 4;
 
 /// The places. Clones share them.
@@ -100,10 +99,10 @@ impl Crowd {
 }
 
 impl State {
-    /// Ends an idle connection to make room, and returns whether it found one. It takes a
-    /// stranger's connection, from the address with the most of them, if that address has more than
-    /// the newcomer's would have. If there is none, it takes a known client's in the same way, as
-    /// long as strangers have less than their part.
+    /// Ends an idle connection to make room, and returns whether it found one. It prefers a
+    /// stranger's connection: one of the address with the most of them, if that address has more
+    /// than the newcomer's address would have. If there is none, it takes a known client's
+    /// connection by the same rule, but only while strangers have less than their part.
     fn make_room_for(&mut self, newcomer: IpAddr, most: usize) -> bool {
         let strangers = self.count(newcomer, false);
         let all_strangers: usize = self.networks.keys().map(|of| self.count(*of, false)).sum();

@@ -1,5 +1,4 @@
-//! What replicas share through Redis, its replacement without Redis, and the tasks that maintain
-//! it.
+//! What replicas share through Redis, what takes its place without Redis, and the tasks for both.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;

@@ -21,8 +21,8 @@ use super::connection::Connection;
 use crate::clock;
 use crate::http::HttpFront;
 
-/// The time for the head of a request, the pause before it included: as long as a silent client of
-/// HTTP/2 has before it is asked whether it is still there.
+/// The time for the head of a request, including the pause before it. A silent HTTP/2 client has
+/// the same time before it is asked whether it is still there.
 const HEAD: Duration = Duration::from_secs(30);
 
 /// Most bytes of a request's head, as for HTTP/2.

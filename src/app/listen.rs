@@ -117,7 +117,7 @@ async fn accepted(listener: &TcpListener, failed: &mut OncePerMinute) -> (TcpStr
     }
 }
 
-/// The way of connections to the server of one worker.
+/// The queue of connections to the server of one worker.
 struct WorkerQueue {
     worker: Worker,
     ready: mpsc::Sender<Accepted>,

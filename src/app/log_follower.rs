@@ -13,8 +13,8 @@ use crate::budget::Replicas;
 use crate::cache::{self, PollResult, ReplicaEvent, TieredCache};
 use crate::redis_link::RedisTime;
 
-/// How often the log of invalidations is read, so that what one replica forgets is forgotten by all
-/// within a second.
+/// How often the log of invalidations is read, so that an invalidation at one replica takes effect
+/// at all within a second.
 const LISTEN: Duration = Duration::from_millis(100);
 
 /// How soon the log is first read, and read again after a single failure. On a new connection it is
@@ -44,7 +44,8 @@ impl LogFollower {
                 continue;
             };
             if !ever_read {
-                // Memory may already contain what was forgotten before the log was first read.
+                // Memory may already hold answers that were invalidated before the log was first
+                // read.
                 self.cache.apply(&ReplicaEvent::Lost);
             }
             (ever_read, failed) = (true, false);
@@ -56,8 +57,8 @@ impl LogFollower {
     fn apply(&self, polled: &PollResult) {
         let has_lost = self.time.has_lost(&polled.time);
         self.apply_to_budgets(polled);
-        // After the budgets: as soon as requests have the new data token, calls wait for those that
-        // may be lost.
+        // After the budgets. Once requests carry the new data token, the budgets must already wait
+        // for calls that Redis may have lost.
         self.time.apply(polled.time);
         let lost = has_lost.then_some(&ReplicaEvent::Lost);
         for event in lost.into_iter().chain(&polled.events) {

@@ -5,9 +5,9 @@
 //! behind a reply of several megabytes.
 //!
 //! Measured on two cores, in a debug build, during floods: the p99 latency of another user's memory
-//! hits with and without this runtime. For replies of many records it was 6 ms and 15 to 21 ms, for
-//! a CRM that hangs 4 to 9 ms and 17 ms, for early hints 3 ms and 7 ms. `fairness::attacks` checks
-//! how much a thread works before such a hit is answered.
+//! hits with and without this runtime. Replies of many records: 6 ms with it, 15 to 21 ms without.
+//! A CRM that hangs: 4 to 9 ms with it, 17 ms without. Early hints: 3 ms with it, 7 ms without.
+//! `fairness::attacks` checks how much a thread works before such a hit is answered.
 
 use std::thread::available_parallelism;
 

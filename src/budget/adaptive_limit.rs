@@ -2,7 +2,7 @@
 //!
 //! The limit of one scope falls when the CRM refuses a call, and recovers step by step. The
 //! documented limit may be shared with others who call the CRM, or set too high. Does not wait, and
-//! knows no limiter.
+//! does not know about limiters.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! When a scope will have room for a waiter, as known when the limiter was asked.
 //!
 //! Calculates waits from the free times of the window, the pace, the waiters ahead, and the calls
-//! reserved for verified credentials. Knows no queue, and not where the numbers come from.
+//! reserved for verified credentials. Does not know about queues, nor where the numbers come from.
 
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ impl Forecast {
         Self::seen_at(clock::now(), all, background)
     }
 
-    /// A forecast of another clock's moment.
+    /// A forecast of a moment by another clock.
     pub(super) fn seen_at(seen: Instant, all: RoomForecast, background: RoomForecast) -> Self {
         Self {
             seen,
@@ -178,7 +178,8 @@ impl Forecast {
         now: Instant,
     ) -> Option<Duration> {
         let wait = self.wait(whose, WaitersAhead::default(), self.seen);
-        (wait == NEXT_PLACE).then(|| (self.seen + LOOK_AGAIN).saturating_duration_since(now))
+        let lacks_only_a_place = wait == NEXT_PLACE;
+        lacks_only_a_place.then(|| (self.seen + LOOK_AGAIN).saturating_duration_since(now))
     }
 
     /// Time until there is room for a waiter behind others. A background lane needs room in both.

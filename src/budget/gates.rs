@@ -47,8 +47,8 @@ impl QuotaGates {
         self.is_used.store(is_used, Ordering::Release);
     }
 
-    /// Applies other settings. With `forgets`, calls that were counted elsewhere are counted here
-    /// from now on.
+    /// Applies other settings. With `forgets`, the past is unknown afterwards, because calls that
+    /// were counted elsewhere are counted here from now on.
     pub(super) fn set(&self, quota: Quota, admitted: Duration, forgets: bool) {
         if self.limiter.set(quota, admitted, forgets) {
             self.refresh();

@@ -1,6 +1,6 @@
 //! Decides where calls are counted: in Redis for all replicas, or here within this replica's share.
 //!
-//! Knows no queue and no pause.
+//! Does not know about queues and pauses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,8 +58,8 @@ impl LimiterSettings {
         }
     }
 
-    /// What Redis needs to count by these settings, if no replica is absent and no earlier call has
-    /// to be in Redis.
+    /// What Redis needs to know to count by these settings. Assumes that no replica is absent, and
+    /// that Redis need not hold any earlier call.
     fn shared_terms(&self, call_timeout: Duration) -> SharedTerms {
         SharedTerms {
             quota: self.quota,
@@ -140,8 +140,8 @@ impl QuotaLimiter {
             RequestAim::Count => return self.count_made(request, until).await,
             RequestAim::Look => return self.look(request).await,
         }
-        // Before the source: if a poll has just noticed a loss, what was seen before it is not in
-        // Redis, and nothing is granted.
+        // Read before `source`, because a poll may notice a loss in between. Then Redis does not
+        // have what this replica has seen, and nothing is granted.
         let seen = self.seen();
         let source = self.past.lock().source(clock::now());
         let source = self.local.source_for(request.scope, source);
@@ -194,7 +194,7 @@ impl QuotaLimiter {
             ..settings.shared_terms(self.call_timeout)
         };
         let Ok(reply) = shared.request(&terms, request, until).await else {
-            let wait = self.past.lock().outage();
+            let wait = self.past.lock().wait_for_redis();
             self.local.redis_failed(request.scope, wait);
             return SlotReply::denied(Forecast::after(Duration::ZERO));
         };

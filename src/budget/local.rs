@@ -3,7 +3,7 @@
 //!
 //! Each scope has two windows that guard the quota: one of all calls, one of the background lanes'
 //! share. The [`governor`](super::governor) paces the calls within them. A call also needs room in
-//! the [`totals`](super::totals). A denied request spends nothing in any. Never waits.
+//! the [`totals`](super::totals). A denied request spends nothing anywhere. Never waits.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -89,8 +89,8 @@ impl fmt::Debug for LocalLimiter {
 }
 
 impl LocalLimiter {
-    /// The count of a replica that knows no others, with the least number of replicas, by the clock
-    /// of `totals`.
+    /// The count of a replica that does not know of others yet. `at_least` is the least number of
+    /// replicas. Times are those of `totals`.
     pub(super) fn new(quota: &Quota, at_least: NonZeroU32, totals: Arc<TotalCounts>) -> Self {
         Self {
             governors: RwLock::new(Governors::new(
@@ -107,7 +107,7 @@ impl LocalLimiter {
         self.totals.time.now()
     }
 
-    /// Whose count holds for a scope, if `source` holds for the quota.
+    /// Whose count applies to this scope. `source` is what applies to the quota as a whole.
     pub(super) fn source_for(&self, scope: ScopeTag, source: CountSource) -> CountSource {
         if !matches!(source, CountSource::Shared | CountSource::SharedWithinShare) {
             return source;
@@ -178,7 +178,7 @@ impl LocalLimiter {
         }
     }
 
-    /// When this replica's share has room for a call that is not made.
+    /// When this replica's share has room for a call. Makes no call.
     pub(super) fn look(&self, quota: &Quota, request: &SlotRequest) -> Forecast {
         let governors = self.governors.read();
         self.forecast(quota, request, &governors, &mut self.totals.lock())

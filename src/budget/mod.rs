@@ -1,13 +1,12 @@
 //! The budget: what may be spent on a CRM now.
 //!
-//! A CRM allows so many HTTP calls in a period, counted by user or by account, and penalizes anyone
-//! who makes more. Phones that ring, stale answers that are refreshed, and call logs that are
-//! prefetched compete for them. This room decides which makes the next call.
+//! A CRM allows a certain number of HTTP calls in a period, counted by user or by account, and
+//! penalizes anyone who makes more. Phones that ring, stale answers that are refreshed, and call
+//! logs that are prefetched compete for them. This room decides which makes the next call.
 //!
-//! # The way of one call
-//! [`Budget::acquire`] -> the [`gate`] of each scope, with its [`queue`] -> the [`limiter`], which
-//! only the head of the queue asks -> a [`Permit`]. After the reply, [`Permit::observe_since`]
-//! applies what the CRM reported about its limit.
+//! # The path of one call [`Budget::acquire`] -> the [`gate`] of each scope, with its [`queue`] ->
+//! the [`limiter`], which only the head of the queue asks -> a [`Permit`]. After the reply,
+//! [`Permit::observe_since`] applies what the CRM reported about its limit.
 //!
 //! # Words
 //! *Limit*: the most calls of a window. *Window*: the time over which a CRM counts. *Burst*: the
@@ -51,11 +50,12 @@
 //! A daemon that starts without Redis does not know the calls of the last window. Neither does a
 //! Redis that has lost its data, or the count of one scope. For windows of up to five seconds
 //! nothing is spent until those calls have left the window ([`past`]). For longer windows a restart
-//! may spend the quota a second time. What Redis has lost of a day, and what was spent without it,
-//! counts only in the replica that spent it. If places are limited, nothing is spent until the
-//! calls of other replicas must have ended, unless a call may take longer than ten seconds. The log
-//! of invalidations shows the loss of all data. The next request notices the loss of its scope's
-//! calls. A replica with calls of the last minute notices the loss of all about their scope.
+//! may spend the quota a second time. Redis may lose calls of a day, and a replica may make calls
+//! while it cannot reach Redis. Only the replica that made such calls counts them. If the CRM
+//! limits the calls on the wire, nothing is spent until every call of the other replicas has ended
+//! or timed out, unless a call may take longer than ten seconds. The log of invalidations shows the
+//! loss of all data. The next request notices the loss of its scope's calls. A replica that made a
+//! call in the last minute also notices if Redis has lost everything about the scope of that call.
 //!
 //! # Hints
 //! A refusal (429) pauses the scope for as long as the reply says, or for 1 s doubling up to 60 s.

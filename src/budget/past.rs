@@ -2,7 +2,7 @@
 //!
 //! A CRM remembers the calls of the last window. A limiter that has just started does not, and
 //! neither does a Redis that has lost its data. This module knows from when each count is right
-//! again. Knows no scope and no call.
+//! again. Does not know about scopes and calls.
 //!
 //! A replica that cannot reach Redis spends its share anyway, after a while. So the others do not
 //! use the share of a missing replica.
@@ -31,7 +31,7 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// The time after which all replicas have noticed that Redis is back.
 const ALL_NOTICE: Duration = Duration::from_secs(3);
 /// The shortest time that a single replica waits for Redis, at start and in an outage, before it
-/// counts for itself. One of several waits at least for [`ABSENCE_SHOWS`].
+/// counts for itself. If there are several replicas, each waits at least [`ABSENCE_SHOWS`].
 const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
 /// The time after which the others know that a replica has lost Redis, and do not use its share.
 const ABSENCE_SHOWS: Duration = Duration::from_millis(500);
@@ -44,7 +44,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How long an outage of one scope is remembered if no request comes.
 const FORGOTTEN: Duration = Duration::from_secs(300);
-/// If Redis reports a later start of its data than known, by more than this, it has lost its data.
+/// Redis reports when its data began. If that is later than the known start by more than this,
+/// Redis has lost its data.
 const SAME: Duration = Duration::from_millis(500);
 
 /// Whose count of the calls holds now.
@@ -134,17 +135,17 @@ impl Past {
         // The calls of a process leave the wire with it, but other replicas may have some there.
         let at_start = match (is_known, is_shared) {
             (true, _) => Duration::ZERO,
-            (false, true) => wait(quota, call_timeout),
+            (false, true) => wait_for_unknown(quota, call_timeout),
             (false, false) => wait_for_window(quota.per()),
         };
         let at_start = if is_shared {
-            outage(at_start, config.replicas.get())
+            wait_for_redis(at_start, config.replicas.get())
         } else {
             at_start
         };
         Self {
-            window: window(quota, call_timeout),
-            wait: wait(quota, call_timeout),
+            window: longest_count(quota, call_timeout),
+            wait: wait_for_unknown(quota, call_timeout),
             call_timeout,
             is_shared,
             is_known,
@@ -162,11 +163,11 @@ impl Past {
     pub(super) fn redis_unreachable(&mut self, now: Instant) {
         if self.unreachable_since.is_none() {
             self.unreachable_since = Some(now);
-            self.own_from = now + self.outage();
+            self.own_from = now + self.wait_for_redis();
         }
     }
 
-    /// Applies what Redis knows of the replicas. Returns true if another count holds after that.
+    /// Applies what Redis knows of the replicas. Returns true if another count holds now.
     pub(super) fn apply_replicas(&mut self, replicas: &Replicas, now: Instant) -> bool {
         let leaves_other_part = self.count_absent(replicas, now);
         let before = self.kept_since;
@@ -174,7 +175,8 @@ impl Past {
         let Some(unreachable_since) = self.unreachable_since.take() else {
             return began_anew || leaves_other_part;
         };
-        let others_may_have_called = before.is_some() && now >= unreachable_since + self.outage();
+        let others_may_have_called =
+            before.is_some() && now >= unreachable_since + self.wait_for_redis();
         if others_may_have_called {
             self.count_in_redis_from(now + self.window + ALL_NOTICE);
         }
@@ -213,8 +215,8 @@ impl Past {
     /// them.
     pub(super) fn forget(&mut self, quota: &Quota, now: Instant) {
         let from = now + unknown_for(quota, self.call_timeout);
-        self.window = window(quota, self.call_timeout);
-        self.wait = wait(quota, self.call_timeout);
+        self.window = longest_count(quota, self.call_timeout);
+        self.wait = wait_for_unknown(quota, self.call_timeout);
         self.own_from = self.own_from.max(from);
         self.shared_from = self.shared_from.max(Some(from));
     }
@@ -230,8 +232,8 @@ impl Past {
     }
 
     /// How long to wait for Redis before this replica counts for itself.
-    pub(super) fn outage(&self) -> Duration {
-        outage(self.wait, self.missing.now.of.max(self.at_least.get()))
+    pub(super) fn wait_for_redis(&self) -> Duration {
+        wait_for_redis(self.wait, self.missing.now.of.max(self.at_least.get()))
     }
 
     /// The replicas whose share must not be used.
@@ -306,7 +308,7 @@ impl ScopeOutage {
 
 /// How long to wait for Redis. If there are other replicas, that is until they know that this one
 /// is missing, and what they spent of its share has left the window.
-fn outage(window: Duration, replicas: u32) -> Duration {
+fn wait_for_redis(window: Duration, replicas: u32) -> Duration {
     if replicas > 1 {
         window + ABSENCE_SHOWS
     } else {
@@ -316,7 +318,7 @@ fn outage(window: Duration, replicas: u32) -> Duration {
 
 /// How long nothing is spent in a scope whose count Redis has lost.
 pub(super) fn unknown_for(quota: &Quota, call_timeout: Duration) -> Duration {
-    with_calls_on_their_way(wait(quota, call_timeout))
+    with_calls_on_their_way(wait_for_unknown(quota, call_timeout))
 }
 
 fn with_calls_on_their_way(wait: Duration) -> Duration {
@@ -328,13 +330,13 @@ fn with_calls_on_their_way(wait: Duration) -> Duration {
 }
 
 /// How long a call without a known end counts, in the window and on the wire.
-fn window(quota: &Quota, call_timeout: Duration) -> Duration {
+fn longest_count(quota: &Quota, call_timeout: Duration) -> Duration {
     let wire = on_the_wire(quota, call_timeout);
     quota.per().max(wire.unwrap_or_default())
 }
 
 /// How long to wait for calls that are not known.
-fn wait(quota: &Quota, call_timeout: Duration) -> Duration {
+fn wait_for_unknown(quota: &Quota, call_timeout: Duration) -> Duration {
     let wire = on_the_wire(quota, call_timeout).filter(|time| *time <= LONGEST_CALL_WAIT);
     wait_for_window(quota.per()).max(wire.unwrap_or_default())
 }
@@ -526,7 +528,7 @@ mod tests {
                 past.source(start + ms(100)),
                 CountSource::Unknown(LOOK_AGAIN)
             );
-            assert_eq!(past.source(start + past.outage()), CountSource::Own);
+            assert_eq!(past.source(start + past.wait_for_redis()), CountSource::Own);
             let back = start + ms(away);
             past.apply_replicas(
                 &Replicas {

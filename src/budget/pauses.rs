@@ -1,7 +1,7 @@
 //! The pauses of one scope.
 //!
 //! Turns what a CRM's reply reports ([`RateHint`]) into a pause, and decides when a ringing phone
-//! may probe it. Does not wait, and knows no limiter.
+//! may probe it. Does not wait, and does not know about limiters.
 
 use std::time::Duration;
 
@@ -73,9 +73,10 @@ impl Pauses {
         now: Instant,
     ) -> Option<Pause> {
         let all = self.pause_of_all(hint, granted, now);
-        let is_later =
-            Some(granted) > self.began || self.probed.is_some_and(|probed| granted >= probed);
-        let is_over = all.is_zero() && is_later && self.all_paused(now);
+        let began_after_the_pause = self.began.is_none_or(|began| granted > began);
+        let is_the_probe = self.probed.is_some_and(|probed| granted >= probed);
+        let shows_the_end = began_after_the_pause || is_the_probe;
+        let is_over = all.is_zero() && shows_the_end && self.all_paused(now);
         if is_over {
             (self.all, self.background, self.shared) = (None, None, (None, None));
         }
@@ -96,7 +97,7 @@ impl Pauses {
         all || background
     }
 
-    /// Replaces what other replicas have paused by `pause`, as Redis has just reported it. Changes
+    /// Replaces the pauses of other replicas with `pause`, which Redis has just reported. Changes
     /// nothing if Redis did not reply. Returns true if the new pause is notably longer.
     pub(super) fn apply_shared(&mut self, pause: Option<Pause>, now: Instant) -> bool {
         self.asked_at = Some(now);

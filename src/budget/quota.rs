@@ -1,7 +1,7 @@
 //! What a CRM allows: a quota as configured, the limits of a window, and the paces within it.
 //!
 //! Defines which quotas are valid, and how they are divided between lanes, replicas and kinds of
-//! calls. Knows no scope and no time.
+//! calls. Does not know about scopes and time.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;

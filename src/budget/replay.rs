@@ -2,8 +2,9 @@
 //!
 //! Limits, windows, pace, lanes, the order of the queue, forecasts and refusals are those of
 //! [`Budget`](super::Budget) without Redis. Pauses and lowered limits are missing, because they
-//! follow from a CRM's replies. A call spends one scope: that of its credential never holds more
-//! calls than its owner's. A call keeps its place if its credential is verified while it waits.
+//! follow from a CRM's replies. A call spends only its owner's scope, because its credential's
+//! scope never holds more calls. A call keeps its place if its credential is verified while it
+//! waits.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -148,7 +149,7 @@ impl ReplayBudget {
     pub(crate) fn wake(&mut self, gate: GateId, turns: &mut Vec<(u32, Turn)>) -> NextWake {
         let (now, due) = (self.clock.now(), Some(self.clock.micros()));
         let waiting = self.quotas[gate.quota].gates.get_mut(&gate.scope)?;
-        // Otherwise it was looked at earlier than planned.
+        // If the two differ, the queue was already looked at before its planned time.
         if waiting.wakes != due {
             return None;
         }

@@ -149,7 +149,8 @@ pub(super) struct SharedTerms {
 pub(super) struct ExpectedInRedis {
     /// Whether it has counted a call recently, so that the scope's hash must exist.
     pub(crate) is_scope_known: bool,
-    /// Whether all data was lost and that was just waited for: what is not known is no new loss.
+    /// Whether Redis lost all its data and this replica has just waited for that. If so, a scope or
+    /// a call that Redis does not know is not a new loss.
     pub(crate) is_loss_over: bool,
     pub(crate) call: Option<ExpectedCall>,
 }

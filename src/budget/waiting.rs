@@ -139,21 +139,21 @@ impl<'a> QueuedCall<'a> {
             return NextStep::Pass(slot);
         }
         // The slot of the other gate is kept only briefly.
-        let patience = (!self.is_paced).then(|| STALE.saturating_sub(self.began.elapsed()));
-        let deadline = patience.map(|patience| now + patience).or(deadline);
-        if !is_head && deadline.is_none() {
+        let keeps_for = (!self.is_paced).then(|| STALE.saturating_sub(self.began.elapsed()));
+        let gives_up_at = keeps_for.map(|left| now + left).or(deadline);
+        if !is_head && gives_up_at.is_none() {
             return NextStep::Wait(None);
         }
         let ready_in = state.turn_of(self.key, now);
-        let is_late = patience.is_some_and(|patience| patience.is_zero())
-            || deadline.is_some_and(|deadline| is_too_late(ready_in, deadline, now));
+        let is_late = keeps_for.is_some_and(|left| left.is_zero())
+            || gives_up_at.is_some_and(|at| is_too_late(ready_in, at, now));
         if is_late {
             return NextStep::Refuse(Exhausted {
                 retry_after: ready_in,
             });
         }
         if !is_head || state.is_requesting {
-            return NextStep::Wait(deadline);
+            return NextStep::Wait(gives_up_at);
         }
         self.ask_or_wait(&mut state, ready_in, now)
     }

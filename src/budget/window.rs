@@ -13,7 +13,7 @@ use crate::clock::Instant;
 /// these.
 pub(super) const FORESEEN: usize = 128;
 
-/// A replica's own counts are of at most about this many scopes, each of up to a kilobyte.
+/// A replica counts the calls of about this many scopes at most, each in up to a kilobyte.
 pub(super) const MOST_SCOPES: usize = 100_000;
 /// If there are more scopes than that, those with at most this many calls are forgotten. A
 /// credential that the CRM does not accept rarely makes more.
@@ -73,7 +73,7 @@ impl SlidingWindow {
             .map_or(0, |(until, _)| micros(until.saturating_duration_since(now)))
     }
 
-    /// How many different moments at which calls become free are kept.
+    /// The number of different moments at which calls become free.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.calls.len()
@@ -84,7 +84,8 @@ impl SlidingWindow {
         self.calls.is_empty()
     }
 
-    /// When calls will be free. A running call may be free as soon as `per` from now.
+    /// When calls will be free. The slot of a running call may become free in `per` at the
+    /// earliest.
     pub(super) fn free_times(&self, now: Instant, per: Duration) -> FreeTimes {
         let latest = micros(per);
         let each = |(until, calls): (&Instant, &u32)| {
@@ -115,21 +116,24 @@ impl FreeTimes {
     /// Microseconds until a window of `limit` calls has room for a waiter with `ahead` others
     /// before it. Zero if it has room now. This is the earliest time: running calls may take
     /// longer.
+    ///
+    /// For example, a window of 3 holds 3 calls. Then the first waiter gets the place of the first
+    /// call that becomes free. A waiter with 3 others ahead gets the same place, one window later.
     pub(super) fn room_in(&self, limit: u32, ahead: usize) -> i64 {
         let (held, limit) = (self.held as usize, limit.max(1) as usize);
-        let Some(place) = held.saturating_add(ahead).checked_sub(limit) else {
+        let Some(before) = held.saturating_add(ahead).checked_sub(limit) else {
             return 0;
         };
-        if place < held {
-            return self.known(place);
+        if before < held {
+            return self.known(before);
         }
         // Those ahead take the places of all held calls. So the waiter gets the place of one of
         // them, which is free one window after it was taken.
-        let windows = (place - held) / limit + 1;
-        let first = place.checked_sub(windows * limit);
-        let taken = first.map_or(0, |place| self.known(place));
+        let windows = (before - held) / limit + 1;
+        let held_place = before.checked_sub(windows * limit);
+        let taken_at = held_place.map_or(0, |place| self.known(place));
         let windows = i64::try_from(windows).unwrap_or(i64::MAX);
-        taken.saturating_add(self.per.saturating_mul(windows))
+        taken_at.saturating_add(self.per.saturating_mul(windows))
     }
 
     /// When the held call at this place of the order is free, as far as known.

@@ -5,9 +5,9 @@
 //! it begins, and its answer keeps that. Every reader checks whether the watermark is current. No
 //! note is lost, and their number is bounded. Many notes of one user are merged into one for the
 //! whole user. If there are too many notes in all, the notes of the user who was invalidated
-//! longest ago are merged into the note of that user's slot. It applies to all users of the slot,
-//! which is one user in 65,536. Merging costs loads, not correctness, and mostly loads of the user
-//! whose numbers were invalidated. Knows nothing of tiers, tasks or time.
+//! longest ago are merged into the note of that user's slot. The note of a slot applies to all
+//! users of that slot: one user in 65,536. Merging costs loads, not correctness, and mostly loads
+//! of the user whose numbers were invalidated. Knows nothing of tiers, tasks or time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};

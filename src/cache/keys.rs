@@ -117,7 +117,8 @@ impl KeyRing {
         &self.0[0].id
     }
 
-    /// Seals under the first key. `head` precedes the sealed text unsealed, and is bound to it.
+    /// Seals under the first key. `head` stands before the sealed text. It is not encrypted, but
+    /// the seal covers it.
     pub(super) fn seal(
         &self,
         head: &[u8],

@@ -6,8 +6,9 @@
 //! * 8 bytes of the data token (see `redis_link::time`) under which it began;
 //! * 16 bytes of the number token;
 //! * records, the latest first, one for each question and identity: 8 bytes of the identity, 16 of
-//!   question and identity together, 8 of the time when the CRM was asked (milliseconds of
-//!   the shared time) and 4 of a length, both big-endian, then so many bytes of [`codec`](super::codec).
+//!   question and identity together, 8 of the time when the CRM was asked (milliseconds of the
+//!   shared time) and 4 of a length, both big-endian, then this many bytes of
+//!   [`codec`](super::codec).
 //!
 //! So a look-up reads one value before it knows whose credential it has, and an invalidation
 //! deletes one. Each identity has its own part of a value. So a client that asks in many formats

@@ -88,8 +88,8 @@ impl InvalidationLog {
             .map(|_| ())
     }
 
-    /// The keys of a hash, whose field `loss` is the data token after the last loss, and of a sorted
-    /// set: when each replica has polled last. Both in one hash slot.
+    /// Two keys in one hash slot. One is a hash, whose field `loss` is the data token after the
+    /// last loss. The other is a sorted set with the time of each replica's last poll.
     #[must_use]
     pub(crate) fn seen_keys(&self) -> [String; 2] {
         let [head, _, replicas] = keys(&self.link);

@@ -20,8 +20,9 @@ use crate::clock::{self, Clock};
 use crate::domain::{AgePolicy, Entry, Freshness, SlotKey, Timestamp, UserTag, judge};
 
 /// The memory of an entry besides its [`Entry`]: key and moka's bookkeeping. At most 283 bytes of
-/// resident memory were measured, just after moka's table has doubled, when there is most of it per
-/// entry (tests/bench/memory.rs). The rest is for what the allocator loses while answers change.
+/// resident memory were measured, just after moka's table has doubled, when the bookkeeping per
+/// entry is largest (tests/bench/memory.rs). The rest is for what the allocator loses while answers
+/// change.
 const OVERHEAD: usize = 300;
 
 /// How many entries are swept without a pause, and how long the pause is. A million entries take
@@ -92,9 +93,9 @@ impl KeyLocks {
     }
 }
 
-/// The users of whom another replica has replaced many answers, each with the moment before which
-/// the replaced answers were loaded. An answer that was loaded before that moment, by a load or a
-/// read that began before this was known, is not returned.
+/// The users for whom another replica has replaced many answers. For each user there is a moment:
+/// the replaced answers were loaded before it. An answer that was loaded before this moment is not
+/// returned, if its load or read began before this replica knew of the replacement.
 #[derive(Default)]
 struct ReplacedUsers {
     any: AtomicBool,
@@ -129,9 +130,9 @@ impl ReplacedUsers {
         self.moments.read().clone()
     }
 
-    /// Forgets the moments in `swept`: the sweep has dropped what they concern. If an older load of
-    /// this replica stores its answer after that, Redis reports that a later one is there. A moment
-    /// that has changed since is kept.
+    /// Forgets the moments in `swept`, because the sweep has dropped the answers that they are
+    /// about. If an older load of this replica stores its answer after that, Redis reports that a
+    /// later one is there. A moment that has changed since is kept.
     fn forget(&self, swept: &HashMap<UserTag, ReplacedBefore>) {
         let mut moments = self.moments.write();
         moments.retain(|user, moment| swept.get(user) != Some(moment));
@@ -215,9 +216,9 @@ impl MemoryCache {
         self.replacements.load(Ordering::Acquire)
     }
 
-    /// As [`MemoryCache::store`], for an answer whose read from Redis began when there were so many
-    /// [`MemoryCache::replacements`]. If there are more by now, it may be an older answer, and is
-    /// not stored.
+    /// As [`MemoryCache::store`], for an answer whose read from Redis began when there were this
+    /// many [`MemoryCache::replacements`]. If there are more by now, it may be an older answer, and
+    /// is not stored.
     pub(super) fn store_read(&self, key: SlotKey, kept: MemoryEntry, replacements: u64) {
         self.store_if(key, kept, || self.replacements() == replacements);
     }
@@ -244,10 +245,10 @@ impl MemoryCache {
         self.count_replacement();
     }
 
-    /// From now on nothing is stored that was read from Redis before. Called after older answers
-    /// were dropped, while their keys are still locked. Times are inexact, so that the answer of
-    /// this replica's latest load may have been dropped too. It was stored in Redis before, so a
-    /// read that begins after this call finds it there.
+    /// From now on, an answer is not stored if it was read from Redis before this call. Called
+    /// after older answers were dropped, while their keys are still locked. Times are inexact, so
+    /// the answer of this replica's latest load may have been dropped too. That answer is already
+    /// in Redis, so a read that begins after this call finds it there.
     fn count_replacement(&self) {
         self.replacements.fetch_add(1, Ordering::AcqRel);
     }

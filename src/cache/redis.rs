@@ -267,8 +267,9 @@ impl RedisTier {
         )
     }
 
-    /// Ends a load: stores its answer for `ttl`. `now` is the shared time. A stored answer that is
-    /// further ahead of `now` than clocks can differ is replaced as if it were older.
+    /// Ends a load: stores its answer for `ttl`. `now` is the shared time. If a stored answer's
+    /// time is later than `now` by more than clocks can differ, the answer is replaced as if it
+    /// were older.
     ///
     /// # Errors
     /// [`LinkError`]. After [`LinkError::Timeout`] or [`LinkError::Broken`] the answer may be

@@ -204,7 +204,7 @@ impl ClientArgs {
         };
         let mut header: MetadataValue<Ascii> =
             format!("Bearer {}", token.trim()).parse().map_err(|_| {
-                Failure::Misused("the token holds characters that no header can".to_owned())
+                Failure::Misused("the token has characters that no header may have".to_owned())
             })?;
         header.set_sensitive(true);
         Ok(Some(header))

@@ -163,7 +163,9 @@ fn tier(stored: &pb::StoredAnswer) -> String {
         "stale".to_owned()
     };
     let (age, served) = (seconds(stored.age), seconds(stored.served_for));
-    format!("  {tier:<7} {what}{complete}, {age} old, {fresh}, served for {served}\n")
+    format!(
+        "  {tier:<7} {what}{complete}, {age} old, {fresh}, may be served for another {served}\n"
+    )
 }
 
 fn standing(credential: &pb::CredentialState) -> String {

@@ -39,7 +39,8 @@ pub(super) struct FindArgs {
     /// Answer only from stored answers, without a call to the CRM.
     #[arg(long)]
     only_if_cached: bool,
-    /// Print each answer of a call pop: what is stored, then the CRM's if that differs or has more.
+    /// Print each answer as it comes: first what is stored, then the CRM's answer, if it differs or
+    /// has more.
     #[arg(long)]
     watch: bool,
     /// How to print the answer.

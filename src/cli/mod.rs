@@ -91,9 +91,9 @@ enum Command {
     /// Look up many numbers through a running daemon before the next calls come.
     ///
     /// When a user signs in for the first time, pass the numbers of recent calls. If one of them
-    /// calls again, the answer is there at once. Call pops go first, and the CRM's rate limit is
-    /// kept. Numbers with a fresh answer make no CRM call, so you can run an interrupted batch
-    /// again.
+    /// calls again, the answer is there at once. Look-ups for ringing phones go first, and the
+    /// CRM's rate limit is kept. Numbers with a fresh answer make no CRM call, so you can run an
+    /// interrupted batch again.
     ///
     /// Exit codes: 0 every number has an answer ("not found" is one), 4 some numbers were invalid
     /// or failed, 1 the whole batch failed, 2 wrong arguments.

@@ -12,7 +12,7 @@ use crate::lifecycle::Hangups;
 use crate::telemetry::Volume;
 use crate::tls::Tls;
 
-/// The settings of a running daemon, and the rooms that apply others.
+/// The settings of a running daemon, and the modules that apply new ones.
 pub(super) struct Again {
     path: PathBuf,
     /// The settings at start.
@@ -119,7 +119,7 @@ impl Again {
         if self.volume.is_fixed() && changed.iter().any(|setting| setting == "log.level") {
             tracing::warn!(
                 setting = "log.level",
-                "SIGHUP: --log-level or CONTACTD_LOG decides what is logged"
+                "SIGHUP: log.level has no effect, because --log-level or CONTACTD_LOG is set"
             );
         }
         report(&changed);

@@ -61,7 +61,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<ExitCode, Failure> {
     if status != StatusCode::OK {
         return Err(anyhow!(
             "{base} is not the operations port of contactd: it answers {status}\n  \
-             ops.listen of the daemon's settings has its address (--ops or CONTACTD_OPS); grpc.listen is another port."
+             Its address is ops.listen in the daemon's settings; give it with --ops or CONTACTD_OPS. grpc.listen is another port."
         )
         .into());
     }

@@ -54,11 +54,11 @@ pub(crate) enum Forbidden {
          machine"
     )]
     SharedLogin,
-    /// A credential of the settings, or an invalidation, is wanted by a request that addresses the
+    /// The request needs a credential of the settings, or invalidates answers, but addresses the
     /// daemon by a name that is not this machine's.
     #[error(
-        "the daemon is addressed by a name that is neither localhost, 127.0.0.1, [::1] nor in grpc.hostnames; without \
-         grpc.tokens it then uses no credential of its own, and invalidates nothing"
+        "the request addresses the daemon by an unknown name; without grpc.tokens, only requests to localhost, \
+         127.0.0.1, [::1] or a name in grpc.hostnames may use the daemon's own credentials or invalidate answers"
     )]
     Hostname,
 }

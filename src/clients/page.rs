@@ -1,9 +1,9 @@
-//! Requests that a web page made a browser send.
+//! Requests that a browser sends on behalf of a web page.
 
 use http::{HeaderMap, header};
 
-/// Returns whether a web page made a browser send the request. Otherwise any page that somebody
-/// reads could call a daemon that their machine can reach.
+/// Returns whether a browser sent the request on behalf of a web page. Otherwise any page that
+/// somebody reads could call a daemon that their machine can reach.
 pub(crate) fn from_a_page(headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").iter();
     sites.any(|site| site != "none") || headers.contains_key(header::ORIGIN)

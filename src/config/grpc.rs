@@ -244,7 +244,10 @@ fn client(section: &mut Section<'_>) -> Option<ClientConfig> {
     let tokens = tokens(section);
     let certificates = section.texts("certificate").unwrap_or_default();
     if !section.has("sha256") && !section.has("certificate") {
-        section.missing("sha256", "or certificate: how this client is known");
+        section.missing(
+            "sha256",
+            "the hash of the client's token; or set certificate, the name in its certificate",
+        );
     }
     let platforms = section.texts("platforms");
     let accounts = section.texts("accounts");

@@ -205,7 +205,7 @@ fn check_ports(reader: &mut SettingsReader, grpc: &Grpc, ops: Ops) {
     let sound = reader.is_sound("grpc.listen") && reader.is_sound("ops.listen");
     if sound && overlap && one.port() == other.port() && one.port() != 0 {
         let port = other.port();
-        let fault = format!("has port {port} as grpc.listen has; each needs its own");
+        let fault = format!("has the same port as grpc.listen, {port}; each needs its own");
         reader.fault("ops.listen", fault);
     }
 }

@@ -42,7 +42,7 @@ pub(crate) enum BaseError {
     NoInfo(String),
     /// The pieces do not make an address.
     #[error(
-        "must make an https:// address without port, user and query; another address of the CRM goes \
+        "must make an https:// address without a port, a user or a query; any other address of the CRM goes \
          into base_url of the settings"
     )]
     NoAddress,

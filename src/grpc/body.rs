@@ -147,7 +147,7 @@ impl HttpBody for WholeBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        // Health checks are passed on before they are complete.
+        // Health checks come here before they are complete, so they wait here.
         if !this.whole
             && let Err(status) = std::task::ready!(this.poll_arrived(cx))
         {

@@ -21,12 +21,12 @@ const WATCH_AGAIN: Duration = Duration::from_secs(10);
 /// give one back ([`FairPlaces::try_enter`]).
 pub(super) const NO_PLACE: Overload = Overload::Front {
     message: "too many health calls: all places are in use (eight watches and four checks for each of \
-              grpc.max_connections), and no other address or connection has more of them than this one",
+              grpc.max_connections), and only an address or connection that has more of them than this one loses one",
     retry_after: WATCH_AGAIN,
 };
 
-/// A connection of an address with fewer places, or one of the same address with fewer, got this
-/// one's.
+/// The place was given to another connection: one from an address with fewer places, or one from
+/// the same address that has fewer.
 pub(super) const GAVE_WAY: Overload = Overload::Front {
     message: "this health call lost its place to an address or a connection with fewer health calls",
     retry_after: WATCH_AGAIN,

@@ -25,7 +25,7 @@ pub(super) enum Refusal {
     MediaType(&'static str),
     /// The message is compressed.
     Compressed,
-    /// A web page made a browser send it.
+    /// A browser sent it on behalf of a web page.
     WebPage,
 }
 

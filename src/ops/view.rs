@@ -33,7 +33,7 @@ pub(crate) struct QuotaView {
     pub(crate) rate: u32,
     /// The period.
     pub(crate) per_seconds: f64,
-    /// Calls at once after a pause.
+    /// The most calls that may begin at once after idle time.
     pub(crate) burst: u32,
     /// `user` or `account`: whose calls are counted together.
     pub(crate) scope: &'static str,
@@ -64,7 +64,7 @@ pub(crate) struct SeparateQuota {
     pub(crate) rate: u32,
     /// The period.
     pub(crate) per_seconds: f64,
-    /// Calls at once after a pause.
+    /// The most calls that may begin at once after idle time.
     pub(crate) burst: u32,
 }
 

@@ -122,7 +122,7 @@ impl Figures {
         bucket.hits += u32::from(is_hit);
     }
 
-    /// A call to a CRM was made so many microseconds after the first call of the log.
+    /// A call to a CRM was made this many microseconds after the first call of the log.
     pub(super) fn call_after(&mut self, micros: u64) {
         self.bucket(self.first + micros / 1000).crm_calls += 1;
     }

@@ -67,7 +67,7 @@ impl Terms {
         }
     }
 
-    /// The same with so many replicas.
+    /// The same with this many replicas.
     pub(crate) fn with_replicas(&self, replicas: NonZeroU32) -> Self {
         Self {
             replicas,

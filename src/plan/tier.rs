@@ -37,7 +37,7 @@ pub(crate) struct TierPeak {
 }
 
 impl Tier {
-    /// An empty tier of so many bytes.
+    /// An empty tier of this many bytes.
     pub(super) fn new(most: u64) -> Self {
         Self {
             answers: LruCache::unbounded_with_hasher(foldhash::fast::RandomState::default()),
@@ -54,7 +54,7 @@ impl Tier {
         self.answers.get(&question).map(|held| held.kept)
     }
 
-    /// Stores an answer of so many bytes, unless a later one is there.
+    /// Stores an answer of this many bytes, unless a later one is there.
     pub(super) fn store(&mut self, question: u32, kept: Kept, bytes: u64, now: u64) {
         self.drop_ended(now);
         let known = self.answers.peek(&question);

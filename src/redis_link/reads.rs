@@ -118,7 +118,8 @@ async fn read(link: &Link, alone: &AtomicBool, pending: Vec<PendingRead>) {
                 let _ = reply.send(Ok(bulk(value)));
             }
         }
-        // A cluster's node used as a single server, or a user without permission for MGET.
+        // This happens if the URL names one node of a cluster as a single server, or if the user
+        // may not use MGET.
         Err(LinkError::Failed(code)) if matches!(code.as_str(), "CROSSSLOT" | "NOPERM") => {
             alone.store(true, Ordering::Relaxed);
             let reads = pending.into_iter().map(async |PendingRead { key, reply }| {

@@ -174,9 +174,8 @@ impl RedisTime {
         }))
     }
 
-    /// Whether this poll is the first one after a loss of data, or the first one that cannot
-    /// exclude a loss. If so, what was read from Redis since the poll before it may be older data,
-    /// which was invalidated already.
+    /// Whether data may have been lost since the previous poll. If so, what was read from Redis
+    /// since then may be older data, which was invalidated already.
     pub(crate) fn has_lost(&self, poll: &TimePoll) -> bool {
         let known = (*self.latest.lock()).and_then(|latest| latest.loss);
         known.is_some_and(|known| Some(known) != poll.loss)
@@ -192,9 +191,10 @@ impl RedisTime {
         latest.data.filter(|_| latest.connection == connection)
     }
 
-    /// The data token after the last loss, and the last poll that Redis has noted. If Redis has
-    /// another token, or an earlier note of this replica's last poll or none, it does not have the
-    /// data that this process has seen last. `None` if that cannot be said.
+    /// The data token after the last loss, and the last poll that Redis has noted. Redis does not
+    /// have the data that this process has seen last in three cases: its token is another one, its
+    /// note of this replica's last poll is older, or it has no such note. `None` if that cannot be
+    /// said.
     pub(crate) fn seen(&self) -> Option<(DataToken, NotedPoll)> {
         let latest = (*self.latest.lock())?;
         latest.loss.zip(latest.noted)

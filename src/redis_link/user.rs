@@ -1,6 +1,6 @@
 //! The keys of a user in Redis.
 //!
-//! Defines the two keys that connect all keys of a user, in all rooms that store something:
+//! Defines the two keys that connect all keys of a user, in all modules that store something:
 //!
 //! * the *index* (`…:i`, a sorted set): the suffix of every key of the user with the time when it
 //!   expires, so that erasing a user finds them all without a scan of the whole store;

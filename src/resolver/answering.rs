@@ -2,9 +2,9 @@
 //! store it.
 //!
 //! Waiting callers see the contacts as soon as they are verified. If the details take longer than a
-//! caller should wait (`Answering::patience`), the contacts are stored without the missing ones.
-//! These are loaded in the background, and the complete answer then replaces the first one. They
-//! are given up once the answer can be of no use.
+//! caller should wait (`Answering::patience`), the contacts are stored with the details loaded so
+//! far. The missing details are loaded in the background, and the complete answer then replaces the
+//! first one. Loading stops once the answer can be of no use.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -155,9 +155,9 @@ impl<'a> Answering<'a> {
         Some(self.timing.patience(config.details_timeout))
     }
 
-    /// Waits for the rest as long as the answer is of use. If the CRM is asked for more than its
-    /// quota allows, details may wait without an end: their calls would be wasted, and callers who
-    /// join the load would get what is too old.
+    /// Waits for the rest as long as the answer is of use. If look-ups need more calls than the
+    /// quota allows, details could wait for ever. Their calls would be wasted, and callers who join
+    /// the load would get an answer that is too old.
     async fn complete_while_of_use(&mut self, details: &mut Details) {
         while clock::timeout(CHECK, self.complete(details))
             .await
@@ -170,21 +170,20 @@ impl<'a> Answering<'a> {
     }
 
     /// Returns whether it is worth waiting for the rest. It is if somebody waits and has time left.
-    /// Otherwise what is there must be young enough for a caller who comes now, and either somebody
-    /// waits, or the complete answer can still be stored, or it is a batch, whose other numbers may
-    /// share the calls.
+    /// Otherwise two things are needed. The answer so far is young enough for a caller who comes
+    /// now. And somebody waits, or the complete answer can still be stored, or the load is of a
+    /// batch, whose other numbers may share the calls.
     fn is_of_use(&self, details: &Details) -> bool {
         let (load, deps) = (self.load, &self.load.resolver.deps);
         let is_awaited = load.early.is_awaited();
-        let has_time = load.urgency.deadline().is_some_and(|at| at > clock::now());
+        let caller_has_time = load.urgency.deadline().is_some_and(|at| at > clock::now());
         let age = deps.clock.now().since(self.ticket.asked());
         let entry = self.entry(&details.found(), None);
-        let is_served = load.resolver.freshness(&entry, age) != Freshness::Expired;
-        let is_current = || {
-            load.urgency.lane() == Lane::Prefetch
-                || deps.cache.is_current(&self.ticket, &load.request.key)
-        };
-        (is_awaited && has_time) || (is_served && (is_awaited || is_current()))
+        let is_young_enough = load.resolver.freshness(&entry, age) != Freshness::Expired;
+        let is_of_batch = load.urgency.lane() == Lane::Prefetch;
+        let can_be_stored = || deps.cache.is_current(&self.ticket, &load.request.key);
+        (is_awaited && caller_has_time)
+            || (is_young_enough && (is_awaited || is_of_batch || can_be_stored()))
     }
 
     /// Waits for all details and for the identity. May be dropped midway and called again.
@@ -217,15 +216,15 @@ impl<'a> Answering<'a> {
         entry.after(before).with_jitter(fastrand::u8(..))
     }
 
-    /// Stores the answer, and that the credential is verified.
+    /// Stores the answer, and records that the credential is verified.
     async fn store(&self, identity: Identity, found: &Found) -> Entry {
         let (deps, key) = (
             &self.load.resolver.deps,
             self.load.request.key.of(&identity),
         );
-        // If the stored answer is still fresh, it does not count as an earlier absence. Two replies
-        // within a short time prove no more than one: the CRM may index a new contact at any
-        // moment.
+        // If the stored answer is still fresh, a "nobody" in it does not count as an earlier one.
+        // Two replies within a short time prove no more than one: the CRM may index a new contact
+        // at any moment.
         let stored = deps.cache.in_memory(&key);
         let before = stored.filter(|stored| stored.freshness != Freshness::Fresh);
         let entry = self.entry(found, before.as_ref().map(|stored| &stored.entry));

@@ -27,7 +27,7 @@ pub(crate) struct StoredFacts {
 /// What to do about a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// A person wants the CRM's answer of now.
+    /// A person wants the CRM's current answer.
     Refresh,
     /// The stored answer is served.
     Serve,

@@ -60,7 +60,7 @@ pub(super) struct JobEntry {
 }
 
 impl Jobs {
-    /// Adds a job over so many numbers.
+    /// Adds a job over this many numbers.
     pub(super) fn enter(&self, platform: &str, total: usize) -> JobEntry {
         let job = RunningJob {
             platform: platform.to_owned(),

@@ -15,7 +15,7 @@ use crate::trace::Span;
 pub(super) enum Reuse {
     /// Fresh ones.
     Fresh,
-    /// None: a person wants the CRM's answer of now, or the credential has to be verified.
+    /// None: a person wants the CRM's current answer, or the credential has to be verified.
     Never,
 }
 
@@ -59,7 +59,7 @@ impl LoadRequest {
     /// earlier answer may lack what the person has just changed there.
     pub(super) fn join(&self) -> Join {
         if self.asker.is_observed() {
-            // Who watches wants to see every call.
+            // Somebody who watches wants to see every call.
             return Join::Nobody;
         }
         match self.trigger {

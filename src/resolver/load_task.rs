@@ -19,7 +19,8 @@ pub(super) struct SearchTiming {
 }
 
 impl SearchTiming {
-    /// How long a ringing phone waits for details after that. A slow CRM is slow for every call.
+    /// How long a ringing phone waits for details once the contacts are found. A slow CRM is slow
+    /// for every call.
     pub(super) fn patience(self, details_timeout: Duration) -> Duration {
         details_timeout.max(self.took * 2)
     }

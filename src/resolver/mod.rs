@@ -1,7 +1,7 @@
 //! The only module that knows the order of a look-up's steps.
 //!
 //! [`Resolver::find`] does every look-up; [`Resolver::stored`] is its first step, for callers that
-//! want no future. A stored answer is served only under a credential that the CRM accepted a short
+//! cannot await. A stored answer is served only under a credential that the CRM accepted a short
 //! time ago, and only to the identity that the CRM names for it. A fresh answer is served as it is,
 //! a stale one is also refreshed ([`decision`]). If the credential is unknown, the CRM is first
 //! asked whose it is ([`trust`], [`whoami`]). If nothing is stored, one load per question asks the
@@ -94,7 +94,7 @@ pub(crate) struct ResolverConfig {
     pub(crate) is_one_connector: bool,
 }
 
-/// The rooms that a resolver uses.
+/// The modules that a resolver uses.
 #[derive(Debug, Clone)]
 pub(crate) struct Deps {
     /// Time.

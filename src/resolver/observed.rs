@@ -58,7 +58,7 @@ impl fmt::Debug for Observer {
 }
 
 impl Observer {
-    /// Everything so far. Calls that are still running are not among it.
+    /// Everything so far. Calls that are still running are not included.
     #[must_use]
     pub(crate) fn so_far(&self) -> Observations {
         self.0.lock().clone()

@@ -1,4 +1,4 @@
-//! What a look-up would come to now: the decision about its question, and whether the CRM could be
+//! What a look-up would do now: the decision about its question, and whether the CRM could be
 //! asked. A pure function returns a value.
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) enum CrmAccess {
     NoCallBefore(Duration),
 }
 
-/// What a look-up would come to now, and why.
+/// What a look-up would do now, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LookupPlan {
     /// A fresh answer is stored.
@@ -31,9 +31,9 @@ pub(crate) enum LookupPlan {
     ServeStale,
     /// A stale "nobody" is stored, and the CRM cannot be asked in time.
     ServeWithoutNews,
-    /// A stale "nobody" is stored: the CRM is waited for, for a moment.
+    /// A stale "nobody" is stored: contactd waits for the CRM for a moment.
     AwaitNews,
-    /// A person wants the CRM's answer of now.
+    /// A person wants the CRM's current answer.
     Refresh,
     /// Nothing is stored.
     Load,
@@ -49,8 +49,9 @@ pub(crate) enum LookupPlan {
     NoCallBefore(Duration),
 }
 
-/// What a decision comes to. `stored` is the freshness of the answer that it was made about. Under
-/// a lapsed credential, the plan does not reveal whether an answer is stored.
+/// What a look-up does after this decision. `stored` is the freshness of the stored answer that the
+/// decision is about. Under a lapsed credential, the plan does not reveal whether an answer is
+/// stored.
 pub(super) fn plan(
     decision: Decision,
     (trust, stored): (Option<Trust>, Option<Freshness>),

@@ -78,7 +78,7 @@ impl Question {
         }
     }
 
-    /// Keeps a seat on a load that continues behind the answer, if somebody watches.
+    /// Keeps a seat on a load that continues after the answer, if somebody watches.
     pub(super) fn keep(&self, seat: impl FnOnce() -> Option<Seat<Loaded>>) {
         if let Some(watcher) = &self.watcher {
             watcher.keep(seat());

@@ -28,7 +28,7 @@ impl Resolver {
     }
 
     /// When a CRM call for the question would be too late: at the caller's deadline, or else after
-    /// `lookup.timeout`. If a phone rings, at the earlier one of both: a load takes no longer.
+    /// `lookup.timeout`. If a phone rings, at whichever is earlier: a load takes no longer.
     pub(super) fn deadline(&self, question: &Question) -> Option<Instant> {
         let (end, deadline) = (clock::after(self.config.timeout), question.deadline);
         match question.trigger.lane() {

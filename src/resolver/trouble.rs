@@ -1,6 +1,6 @@
 //! A CRM's trouble, as one batch sees it.
 //!
-//! Decides which failures a batch waits out, which look-up tries whether the trouble is over, and
+//! Decides which failures a batch waits out, which look-up checks whether the trouble is over, and
 //! when it has lasted too long. A batch spends few calls on a CRM in trouble: one look-up at a time
 //! tries, the others wait. Knows nothing of how a look-up is made.
 
@@ -35,7 +35,7 @@ const REFUSALS: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Trouble {
     state: Mutex<TroubleState>,
-    /// Held by the look-up that tries whether the trouble is over.
+    /// Held by the look-up that checks whether the trouble is over.
     probe: Semaphore,
     over: Notify,
 }
@@ -91,7 +91,10 @@ impl Trouble {
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // Before the state is read, so that nothing is missed.
         let over = self.over.notified();
-        self.state.lock().now?;
+        let is_trouble_now = self.state.lock().now.is_some();
+        if !is_trouble_now {
+            return None;
+        }
         let turn = async {
             let turn = self.probe.acquire().await.ok()?;
             let backoff = self.state.lock().now?.backoff;
@@ -106,7 +109,7 @@ impl Trouble {
 
     /// Records how a look-up ended, with the `turn` to try or without. Returns true if it should be
     /// repeated.
-    pub(super) fn is_waited_out<T>(
+    pub(super) fn should_repeat<T>(
         &self,
         result: &Result<T, LookupError>,
         turn: Option<SemaphorePermit<'_>>,
@@ -129,18 +132,21 @@ impl Trouble {
         tries.count += 1;
         let most = if is_fault(failure) { TRIES } else { REFUSALS };
         let is_the_number = tries.count >= most && state.answers > tries.answers;
-        !is_the_number && !spell.lasts()
+        !is_the_number && !spell.has_lasted_too_long()
     }
 
     /// Returns whether the trouble has lasted too long.
-    pub(super) fn lasts(&self) -> bool {
-        self.state.lock().now.is_some_and(|spell| spell.lasts())
+    pub(super) fn has_lasted_too_long(&self) -> bool {
+        self.state
+            .lock()
+            .now
+            .is_some_and(|spell| spell.has_lasted_too_long())
     }
 }
 
 impl Spell {
-    /// Adds the failure of a look-up. `tried` is true if it was this look-up's turn to try whether
-    /// the trouble is over. Otherwise it had begun before the trouble.
+    /// Adds the failure of a look-up. `tried` is true if it was this look-up's turn to check
+    /// whether the trouble is over. Otherwise it had begun before the trouble.
     fn with(before: Option<Self>, failure: &LookupError, tried: bool) -> Self {
         let now = clock::now();
         let asked = asked_wait(failure);
@@ -164,7 +170,7 @@ impl Spell {
         }
     }
 
-    fn lasts(&self) -> bool {
+    fn has_lasted_too_long(&self) -> bool {
         clock::now() >= self.until
     }
 }
@@ -217,7 +223,7 @@ mod tests {
         let (began, mut tries) = (clock::now(), Tries::default());
         loop {
             let turn = trouble.turn().await;
-            if !trouble.is_waited_out(result, turn, &mut tries) {
+            if !trouble.should_repeat(result, turn, &mut tries) {
                 return (clock::now() - began, tries.count);
             }
         }
@@ -230,7 +236,7 @@ mod tests {
             until_given_up(&trouble, &fault()).await,
             (Duration::from_millis(23_500), 9)
         );
-        assert!(trouble.lasts());
+        assert!(trouble.has_lasted_too_long());
     }
 
     #[tokio::test(start_paused = true)]
@@ -240,7 +246,9 @@ mod tests {
             let mut tries = Tries::default();
             loop {
                 let turn = trouble.turn().await;
-                if !trouble.is_waited_out(&fault(), turn, &mut tries) || trouble.lasts() {
+                if !trouble.should_repeat(&fault(), turn, &mut tries)
+                    || trouble.has_lasted_too_long()
+                {
                     return tries.count;
                 }
             }
@@ -255,7 +263,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_ends_it_for_all_who_wait() {
         let (trouble, mut tries) = (Trouble::none_yet(), Tries::default());
-        assert!(trouble.is_waited_out(&fault(), None, &mut tries));
+        assert!(trouble.should_repeat(&fault(), None, &mut tries));
         let began = clock::now();
         let waiting = async {
             // Nobody else gets the turn while this look-up has it.
@@ -264,7 +272,7 @@ mod tests {
         };
         let answered = async {
             sleep(SECOND / 10).await;
-            assert!(!trouble.is_waited_out(&Ok(()), None, &mut Tries::default()));
+            assert!(!trouble.should_repeat(&Ok(()), None, &mut Tries::default()));
         };
         tokio::join!(waiting, answered);
         assert_eq!(clock::now() - began, SECOND / 10);
@@ -274,32 +282,32 @@ mod tests {
     async fn a_number_that_fails_while_others_are_answered_is_given_up() {
         let (trouble, mut tries) = (Trouble::none_yet(), Tries::default());
         let mut failed = 0;
-        while trouble.is_waited_out(&fault(), None, &mut tries) {
+        while trouble.should_repeat(&fault(), None, &mut tries) {
             failed += 1;
-            trouble.is_waited_out(&Ok(()), None, &mut Tries::default());
+            trouble.should_repeat(&Ok(()), None, &mut Tries::default());
         }
-        assert_eq!((failed + 1, trouble.lasts()), (TRIES, false));
+        assert_eq!((failed + 1, trouble.has_lasted_too_long()), (TRIES, false));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_time_that_the_crm_asks_for_is_no_time_of_trouble() {
         let (trouble, mut tries) = (Trouble::none_yet(), Tries::default());
-        assert!(trouble.is_waited_out(&refused(60), None, &mut tries));
+        assert!(trouble.should_repeat(&refused(60), None, &mut tries));
         sleep(61 * SECOND).await;
         assert!(
-            trouble.is_waited_out(&refused(0), None, &mut tries),
+            trouble.should_repeat(&refused(0), None, &mut tries),
             "one more refusal after the wait"
         );
         sleep(20 * SECOND).await;
-        assert!(!trouble.is_waited_out(&refused(0), None, &mut tries));
+        assert!(!trouble.should_repeat(&refused(0), None, &mut tries));
         let trouble = Trouble::none_yet();
         assert!(
-            !trouble.is_waited_out(&refused(121), None, &mut tries),
+            !trouble.should_repeat(&refused(121), None, &mut tries),
             "nobody waits for so long"
         );
         let trouble = Trouble::none_yet();
         let began = clock::now();
-        while trouble.is_waited_out(&refused(5), None, &mut tries) {
+        while trouble.should_repeat(&refused(5), None, &mut tries) {
             sleep(5 * SECOND).await;
         }
         assert_eq!(

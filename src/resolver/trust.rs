@@ -14,7 +14,8 @@ use crate::connector::{CrmSession, IdentitySource};
 use crate::domain::{Freshness, Identity, Lane, LookupError, Timestamp};
 use crate::urgency::Urgency;
 
-/// How long before the search the CRM is asked whose credential it is, if an answer may be stored.
+/// If an answer may be stored, the CRM is first asked whose credential it is. If it has not replied
+/// after this time, the search starts too.
 const HEAD_START: Duration = Duration::from_millis(150);
 
 impl Resolver {
@@ -84,9 +85,9 @@ impl Resolver {
         }
     }
 
-    /// The CRM has accepted the credential in a call that began at `asked`. If that is new, the
-    /// other loads under it count as verified too, and one call of each window of the session's
-    /// quota is reserved for verified credentials.
+    /// The CRM has accepted the credential in a call that began at `asked`. If the credential was
+    /// not verified before, its other loads count as verified too, and one call of each window of
+    /// the session's quota is reserved for verified credentials.
     pub(super) async fn admit(
         &self,
         asker: &Asker,
@@ -115,7 +116,7 @@ impl Resolver {
     }
 
     /// All running loads of the user under the credential count as verified from now on. Otherwise
-    /// younger ones would overtake them without an end while they wait for the quota.
+    /// younger loads would keep overtaking them while they wait for the quota.
     pub(super) fn verify_loads(&self, asker: &Asker) {
         let (user, auth) = (asker.user_tag(), asker.auth_tag());
         let is_meant = |load: &LoadKey| load.auth == auth && load.question.user() == user;

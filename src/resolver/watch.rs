@@ -1,8 +1,8 @@
 //! Watchers of a question: they see what is known before the look-up answers, and what comes after.
 //!
-//! The walk is that of every look-up, so a watch calls the CRM as the same look-up does. If the
-//! walk waits although something is known, it shows that. If it leaves a load to the background,
-//! it keeps a seat on it for the watcher.
+//! A watched look-up takes the same steps as any other (`walk`), so it makes the same calls to the
+//! CRM. If it has to wait although something is known, the watcher is shown what is known. If it
+//! leaves a load to the background, the watcher keeps a seat on that load.
 
 use std::sync::Arc;
 
@@ -27,9 +27,9 @@ pub(crate) enum LookupProgress {
 /// Who watches a question. Clones are the same watcher.
 #[derive(Debug, Clone)]
 pub(crate) struct Watcher {
-    /// Not bounded, because a look-up shows a handful of things.
+    /// Not bounded, because a look-up shows only a few things.
     shown: mpsc::UnboundedSender<LookupProgress>,
-    /// A seat on the load that continues behind the answer.
+    /// A seat on the load that continues after the answer.
     behind: Arc<Mutex<Option<Seat<Loaded>>>>,
 }
 
@@ -40,7 +40,7 @@ impl Watcher {
         let _ = self.shown.send(watched);
     }
 
-    /// Keeps a seat on a load that continues behind the answer.
+    /// Keeps a seat on a load that continues after the answer.
     pub(super) fn keep(&self, seat: Option<Seat<Loaded>>) {
         *self.behind.lock() = seat;
     }

@@ -42,8 +42,8 @@ impl Resolver {
             .await
     }
 
-    /// What the CRM says in a flight. A caller that joined it may claim another user id than its
-    /// leader, so the credential is then verified for that id too.
+    /// What the CRM says when a flight asks whose the credential is. A caller that joined it may
+    /// claim another user id than its leader, so the credential is then verified for that id too.
     pub(super) async fn named(
         &self,
         asker: &Asker,

@@ -504,7 +504,7 @@ async fn a_batch_that_breaks_off_tells_how_far_it_came() {
             told(&output)
         );
         let far = if results == 0 {
-            "No number was done"
+            "No number was looked up"
         } else {
             "2 of 3 numbers (1 found, 1 not found)"
         };

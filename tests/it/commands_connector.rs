@@ -208,7 +208,7 @@ async fn try_says_of_each_record_why_it_was_kept_or_dropped() {
         &[
             "\"Ada Lovelace\": kept, exact: its phone field 2, \"(650) 555-1234\"",
             "\"Grace Hopper\": dropped: its phone fields are other numbers: \"650-555-9999\"",
-            "not asked: GET /api/v1/teams/{{setting.team}}\n     empty: setting.team",
+            "not sent: GET /api/v1/teams/{{setting.team}}\n     because this is empty: setting.team",
             "1 contact (1 call)",
         ],
     );

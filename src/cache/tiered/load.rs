@@ -105,10 +105,10 @@ impl TieredCache {
             .map(|known| known.entry)
     }
 
-    /// Called once Redis has this load's answer. Memory may not return it any more, because another
-    /// replica has just reported that it replaced answers of this user, or because the log has lost
-    /// events. Then a look-up that has read an older answer from Redis must not keep that in memory:
-    /// nobody else would report to this replica that it is replaced.
+    /// Called once Redis has this load's answer. Memory may have stopped returning the answer:
+    /// another replica has just reported that it replaced answers of this user, or the log has lost
+    /// events. A look-up may have read an older answer from Redis. It must not keep that in memory,
+    /// because nobody else would report to this replica that it is replaced.
     fn keep_older_away(&self, key: &ContactKey, ticket: &LoadTicket, begun: &RedisTicket) {
         let kept = self.in_memory(key);
         if kept.is_none_or(|kept| kept.asked < ticket.asked) {
@@ -145,8 +145,8 @@ fn latest(one: Option<Stored>, other: Option<Stored>) -> Option<Stored> {
 }
 
 /// Returns whether `entry`, which was stored in Redis, makes copies at other replicas obsolete.
-/// `earlier` was stored when the load began. `replaced` is when the answer that `entry` has
-/// replaced was loaded. If there is no earlier answer, `otherwise` decides.
+/// `earlier` was stored when the load began. `replaced` is the load time of the answer that `entry`
+/// has replaced. If there is no earlier answer, `otherwise` decides.
 fn is_replacement(
     entry: &Entry,
     earlier: Option<Entry>,

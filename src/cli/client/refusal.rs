@@ -24,14 +24,14 @@ const OPTIONS: [(&str, &str); 9] = [
     ("overriding_formats", "--format"),
 ];
 
-/// The reasons. Each has a message that replaces the daemon's message, if the daemon's speaks to
-/// programmers, and the advice what to do; it is empty if there is none.
+/// The reasons. Each may have a message that replaces the daemon's, if that is written for
+/// programmers, and advice on what to do. The advice is empty if there is none.
 const REASONS: [(&str, Option<&str>, &str); 14] = [
     (
         "CALLER_UNAUTHENTICATED",
         Some("the client is not known to the daemon"),
-        "Give a token of its grpc.tokens with --token-file or CONTACTD_TOKEN, or a certificate that is listed there \
-         with --cert-file and --key-file.",
+        "Give a token of its grpc.tokens (--token-file or CONTACTD_TOKEN), or a certificate that is listed there \
+         (--cert-file and --key-file).",
     ),
     (
         "CALLER_FORBIDDEN",
@@ -58,7 +58,7 @@ const REASONS: [(&str, Option<&str>, &str); 14] = [
     (
         "CRM_UNAVAILABLE",
         None,
-        "The daemon calls connectors.NAME.base_url of its settings, or else --hostname.",
+        "Check the address that the daemon calls: connectors.NAME.base_url of its settings, or else --hostname.",
     ),
     (
         "CRM_BAD_REPLY",

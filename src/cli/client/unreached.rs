@@ -178,12 +178,14 @@ impl Attempt<'_> {
         } else {
             let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
             let names = names.join(", ");
-            format!("It is for {names}: use one of these in --server, or issue one for {host:?}.")
+            format!(
+                "It is for {names}. Use one of these names in --server, or issue a certificate for {host:?}."
+            )
         };
         (what, advice)
     }
 
-    /// The daemon does not accept this side's certificate, or misses one.
+    /// The daemon does not accept this side's certificate, or requires one and got none.
     fn alert(&self, alert: AlertDescription) -> (String, String) {
         let server = self.server;
         let refused = matches!(

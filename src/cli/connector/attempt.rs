@@ -33,7 +33,7 @@ pub(super) struct TryArgs {
     /// A further number format to search for, such as "(###) ###-####"; can be repeated.
     #[arg(long = "format", value_name = "PATTERN", value_parser = format)]
     formats: Vec<NumberFormat>,
-    /// A user setting; can be repeated. The value is JSON, or else a text.
+    /// A user setting; can be repeated. The value is JSON; anything else is a text.
     #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = pair)]
     settings: Vec<(String, String)>,
     /// A field of platform_additional_info; can be repeated. NAME may be a path such as user.key.

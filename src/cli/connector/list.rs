@@ -47,7 +47,7 @@ fn human(sheets: &[(&str, Sheet)]) -> String {
         .iter()
         .map(|(name, sheet)| block(name, sheet))
         .collect();
-    text += "Calls are those of one look-up, at least and at most. `contactd connector check NAME` \
+    text += "`calls` is how many calls one look-up makes, at least and at most. `contactd connector check NAME` \
              shows what they are made of,\nwhat the token needs and what could not be verified.\n";
     text
 }

@@ -33,7 +33,7 @@ pub(super) fn whose(sheet: &Sheet) -> &'static str {
     if sheet.names_users {
         "belong to the user whom the CRM names"
     } else {
-        "belong to the token, because its user is not asked for: a new token starts without stored answers"
+        "belong to the token, because the CRM is not asked for the token's user: a new token starts without stored answers"
     }
 }
 
@@ -87,14 +87,20 @@ fn facts(sheet: &Sheet) -> [(&'static str, String); 12] {
             "one look-up",
             with_formats(sheet, counted(sheet.one, "call")),
         ),
-        ("250 numbers", format!("{many}, each list on one page")),
+        (
+            "250 numbers",
+            format!("{many}, if each list fits on one page"),
+        ),
         ("values in one call", sheet.numbers_at_once.to_string()),
         ("spellings", sheet.spellings.join(", ")),
         ("search ends", sheet.stop.to_owned()),
         ("quota", sheet.quota.join("; ")),
         ("auth_header", auth_header(sheet)),
         ("user.hostname", hostname(sheet).to_owned()),
-        ("hosts", or_none(&sheet.hosts, "only those of the settings")),
+        (
+            "hosts",
+            or_none(&sheet.hosts, "only those that the settings name"),
+        ),
         ("stored answers", whose(sheet).to_owned()),
         ("the key contains", key(sheet)),
         ("secrets", or_none(&sheet.secrets, "")),

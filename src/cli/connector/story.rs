@@ -23,8 +23,8 @@ pub(super) fn human(look_up: &LookUp, unmatched: &[String]) -> String {
                 }
             }
             Seen::NotAsked { request, empty } => {
-                text += &indented(&format!("-  not asked: {request}"));
-                text += &indented(&format!("   empty: {}", empty.join(", ")));
+                text += &indented(&format!("-  not sent: {request}"));
+                text += &indented(&format!("   because this is empty: {}", empty.join(", ")));
             }
             Seen::Judged(record) => text += &indented(&format!("   {}", judged(record))),
         }

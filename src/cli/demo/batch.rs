@@ -107,8 +107,8 @@ fn a_second(count: u64, span: Duration) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / span.as_secs_f64()
 }
 
-/// The callers: alternately one whose answer is stored, and one that nobody asked for and that is
-/// not in the call log.
+/// The callers, in turn: one whose answer is stored, and one whose number was never looked up and
+/// is not in the call log.
 fn callers(crm: &ExampleCrm, calls: &[String]) -> Vec<String> {
     let known = crm.data().samples().one;
     let mut seen: HashSet<&String> = calls.iter().collect();

@@ -64,7 +64,7 @@ const LISTED: usize = 20;
     reason = "they are the names of the options"
 )]
 pub(super) struct NamedColumns {
-    /// The column with the time of a call, if its header is not one that is known.
+    /// The column with the time of a call, if contactd does not recognize its header.
     #[arg(long, value_name = "NAME")]
     time_column: Option<String>,
     /// The column with the user whose phone rings.

@@ -81,7 +81,7 @@ struct ReplayArgs {
     /// How many replicas to plan for, such as 1,10,100. Each call goes to a random replica.
     #[arg(long, value_delimiter = ',', default_value = "1", value_parser = replicas)]
     replicas: Vec<NonZeroU32>,
-    /// How long a call to the CRM takes, at most lookup.call_timeout.
+    /// How long a call to the CRM takes. It must not be longer than lookup.call_timeout.
     #[arg(long, default_value = "250ms", value_parser = humantime::parse_duration, value_name = "TIME")]
     crm_latency: Duration,
     /// Calls to the CRM for a look-up that finds somebody [default: what the connector needs].
@@ -94,11 +94,11 @@ struct ReplayArgs {
     /// cache [default: one contact with two deals].
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     answer_bytes: Option<u32>,
-    /// Only the settings as they are: no other ages, quotas and memory.
+    /// Replay the settings as they are, without trying other ages, quotas and memory.
     #[arg(long)]
     no_what_if: bool,
-    /// The seed of what is random: the replica of a call, ages that are up to a tenth shorter, and
-    /// which numbers are known.
+    /// The seed of all that is random: which replica gets a call, by how much an age is shortened
+    /// (up to a tenth), and which numbers are known.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How to print the result.

@@ -31,7 +31,7 @@ pub(super) struct Numbers {
 }
 
 /// The numbers of `file`, or of standard input if there is none or it is `-`. `column` names the
-/// column of a table, if its header is not one that is known.
+/// column of a table, if contactd does not recognize its header.
 pub(super) fn read(file: Option<&Path>, column: Option<&str>) -> Result<Numbers, Failure> {
     let file = file.filter(|path| *path != Path::new("-"));
     let origin = file.map_or_else(

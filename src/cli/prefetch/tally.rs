@@ -115,10 +115,10 @@ impl BatchTally {
     /// The progress of a batch that did not finish.
     pub(super) fn so_far(&self) -> String {
         match self.done() - self.unsent {
-            0 => "No number was done.".to_owned(),
+            0 => "No number was looked up.".to_owned(),
             _ => format!(
-                "Done before that: {} of {} ({}). They stay cached; the same command again costs only the \
-                 rest.",
+                "Done before that: {} of {} ({}). Those answers stay cached. Run the same command again \
+                 to look up the rest.",
                 self.done(),
                 numbers(self.started.distinct),
                 self.outcomes()

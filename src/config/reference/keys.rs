@@ -48,13 +48,14 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "grpc.insecure",
-        "allows, without `client_ca` or `tokens`, an address that other machines can reach",
+        "allows an address that other machines can reach even if neither `client_ca` nor `tokens` \
+         is set",
     ),
     setting(
         "grpc.max_in_flight",
         "how many calls of one CRM user may wait for the CRM, and how many CRM look-ups of one \
-         user may be under way. More are refused at once. In all there are twice as many places; \
-         one CRM gets at most three quarters of them if there are other connectors",
+         user may be under way. Further ones are refused immediately. All users together may have \
+         twice as many; one CRM gets at most three quarters of them if there are other connectors",
     ),
     setting(
         "grpc.max_prefetch_jobs",
@@ -119,8 +120,8 @@ pub(super) const SETTINGS: [Setting; 54] = [
     setting(
         "cache.admitted",
         "how long a credential stays verified after the CRM accepted it. After that, contactd \
-         asks the CRM before it serves a stored answer; if the CRM cannot be reached, it serves \
-         the stored answer. A hit in the last fifth of this time verifies the credential again in \
+         asks the CRM before it serves a stored answer; if the CRM cannot be reached, or does not \
+         reply within `lookup.soft_deadline`, it serves the stored answer. A hit in the last fifth of this time verifies the credential again in \
          the background. [Example](SECURITY.md#whose-answer-it-is)",
     ),
     in_words(
@@ -168,14 +169,13 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "lookup.soft_deadline",
-        "how long contactd waits for the CRM if something is stored and the call is a manual \
-         refresh, or its credential is no longer verified. After that it serves the stored \
-         answer, labelled stale",
+        "how long contactd waits for the CRM before it serves a stored answer, labelled stale. This \
+         applies in two cases: the call is a manual refresh, or its credential is no longer verified",
     ),
     setting(
         "lookup.details_timeout",
-        "how long a ringing phone waits for the details of the contacts found, or twice as long \
-         as the search took if that is more",
+        "how long a ringing phone waits for the details of the contacts found. If twice the time \
+         of the search is longer, it waits that long",
     ),
     setting(
         "lookup.timeout",
@@ -258,8 +258,9 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "connectors.NAME.identity",
-        "whose credential it is: with `\"crm\"`, contactd asks the CRM; with `\"caller\"`, it \
-         believes the user id that the client sends, under any credential that the CRM accepts",
+        "how contactd learns to which user a credential belongs: with `\"crm\"`, it asks the CRM; \
+         with `\"caller\"`, it believes the user id that the client sends, under any credential \
+         that the CRM accepts",
     ),
     setting(
         "connectors.NAME.region",

@@ -22,7 +22,7 @@ pub(super) fn section(status: &StatusView) -> String {
     format!(
         "<section><h2>Look-ups</h2>{}{}<ul class=\"inline\">\
          <li class=\"soft\">Joined a running CRM look-up: {}</li>\
-         <li class=\"soft\">Without an answer:</li>{}</ul></section>\n",
+         <li class=\"soft\">Failed look-ups:</li>{}</ul></section>\n",
         figure(status),
         table("Where answers came from", &COLUMNS, rows),
         whole(lookups.shared_in_window),

@@ -69,7 +69,10 @@ fn state(tier: &TierView, redis: Option<RedisView>) -> String {
     let (class, text) = match (state, failed) {
         ("up", 0) => ("good", "up".to_owned()),
         ("up", failed) => ("bad", format!("up, {} unanswered", plural(failed, "call"))),
-        ("limited", _) => ("bad", "limited: it refuses a part, see the log".to_owned()),
+        ("limited", _) => (
+            "bad",
+            "limited: it refuses some commands, see the log".to_owned(),
+        ),
         ("connecting", _) => ("bad", "connecting".to_owned()),
         _ => ("bad", "down: look-ups continue without it".to_owned()),
     };

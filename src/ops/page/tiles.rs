@@ -69,7 +69,7 @@ fn failed(status: &StatusView) -> Tile {
     let failed = failures(lookups).map(|(_, count)| count).sum();
     let share = share(failed, lookups.in_window);
     Tile {
-        name: "Without an answer",
+        name: "Failed look-ups",
         figure: whole(failed),
         more: format!("{share} of the look-ups"),
     }

@@ -32,7 +32,7 @@ pub(crate) enum PrefetchEvent {
         /// How many of the parties have a fresh answer already.
         already_cached: usize,
     },
-    /// The stored answer is fresh and has so many contacts.
+    /// The stored answer is fresh and has this many contacts.
     Cached(Party, u32),
     /// The look-up has ended: the CRM was asked, or another load had stored an answer meanwhile.
     Loaded(Party, Result<u32, LookupError>),

@@ -60,9 +60,9 @@ impl BatchPlan {
         missing.or_else(|| self.cached.pop_front().map(|(party, _)| party))
     }
 
-    /// Applies the result of the search for `first`, which was removed. Unless the credential is
-    /// verified nothing stored is reported: all other `parties` count as missing. While it is still
-    /// to be verified, `first` is searched again.
+    /// Applies the result of the search for `first`, which [`Self::take_first`] removed. If the
+    /// credential is not verified, nothing stored is reported, and all other `parties` count as
+    /// missing. If it still has to be verified, `first` is searched again.
     pub(super) fn shown(&mut self, proof: Proof, first: Party, parties: &[Party]) {
         if proof != Proof::Verified {
             self.cached.clear();

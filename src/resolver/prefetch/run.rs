@@ -158,8 +158,8 @@ impl BatchRun {
         Err(CutShort::Stopping.into())
     }
 
-    /// Reports the start, and verifies the credential if that is still to be done. Returns the
-    /// result of the search for that, if one was made.
+    /// Reports the start, and verifies the credential if it is not verified yet. Returns the result
+    /// of the search that verified it, if there was one.
     async fn start(
         &self,
         identity: Identity,
@@ -213,8 +213,8 @@ impl BatchRun {
         })
     }
 
-    /// Asks once more whose the credential is, if nobody knows it yet. What is stored for the
-    /// credential alone is out of use as soon as the CRM names the owner.
+    /// Asks once more whose the credential is, if nobody knows it yet. Answers that are stored for
+    /// the credential alone are not found any more once the CRM names its owner.
     async fn ask_who_again(&self) {
         let named = async {
             if self.named_owner().is_none() {
@@ -291,8 +291,8 @@ impl BatchRun {
         Ok(())
     }
 
-    /// One call can ask for a group of numbers. The group fills only if as many look-ups run at
-    /// once.
+    /// One call can ask for a group of numbers. The group fills only if at least as many look-ups
+    /// run at the same time.
     fn at_once(&self) -> usize {
         let group = self.batch.asker.platform().profile().numbers_at_once;
         group.get().clamp(AT_ONCE, MOST_AT_ONCE)
@@ -310,8 +310,8 @@ impl BatchRun {
         loop {
             let turn = self.trouble.turn().await;
             let result = self.ask(party, identity, reuse).await;
-            let is_waited_out = self.trouble.is_waited_out(&result, turn, &mut tries);
-            if !is_waited_out || self.resolver.deps.stopping.is_cancelled() {
+            let should_repeat = self.trouble.should_repeat(&result, turn, &mut tries);
+            if !should_repeat || self.resolver.deps.stopping.is_cancelled() {
                 return (party, result);
             }
         }
@@ -346,7 +346,7 @@ impl BatchRun {
         self.entry.settle();
         let failure = result.as_ref().err();
         let doom = failure
-            .filter(|error| error.is_fatal_for_batch() || self.trouble.lasts())
+            .filter(|error| error.is_fatal_for_batch() || self.trouble.has_lasted_too_long())
             .cloned();
         let contacts = result.map(|loaded| loaded.entry.count());
         self.report(PrefetchEvent::Loaded(party, contacts)).await?;
