@@ -2,11 +2,12 @@
 //!
 //! A CRM allows a certain number of HTTP calls in a period, counted by user or by account, and
 //! penalizes anyone who makes more. Phones that ring, stale answers that are refreshed, and call
-//! logs that are prefetched compete for them. This room decides which makes the next call.
+//! logs that are prefetched compete for them. This module decides which makes the next call.
 //!
-//! # The path of one call [`Budget::acquire`] -> the [`gate`] of each scope, with its [`queue`] ->
-//! the [`limiter`], which only the head of the queue asks -> a [`Permit`]. After the reply,
-//! [`Permit::observe_since`] applies what the CRM reported about its limit.
+//! # The path of one call
+//! [`Budget::acquire`] -> the [`gate`] of each scope, with its [`queue`] -> the [`limiter`], which
+//! only the head of the queue asks -> a [`Permit`]. After the reply, [`Permit::observe_since`]
+//! applies what the CRM reported about its limit.
 //!
 //! # Words
 //! *Limit*: the most calls of a window. *Window*: the time over which a CRM counts. *Burst*: the
@@ -36,8 +37,7 @@
 //!
 //! # Deadlines
 //! A waiter that cannot get a slot before its deadline is refused at once. Nothing is spent. The
-//! error says when it could get one: the forecast knows the held calls, the waiters ahead and the
-//! pauses. Later changes are applied when they happen.
+//! error says when it could get one: the forecast knows held calls, waiters ahead and pauses.
 //!
 //! # Replicas
 //! With Redis all replicas together stay within one quota. For each scope Redis holds the same

@@ -31,8 +31,8 @@ pub(super) struct ExampleCrmArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many contacts to generate.
-    #[arg(long, default_value_t = 10_000)]
-    contacts: usize,
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    contacts: u32,
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -54,7 +54,7 @@ pub(super) async fn run(args: ExampleCrmArgs) -> Result<ExitCode, Failure> {
         error_rate: args.error_rate,
         rate_limit: args.rate_limit,
         seed: args.seed,
-        contacts: args.contacts,
+        contacts: args.contacts as usize,
     }));
     let samples = crm.data().samples();
     tracing::info!(crm.addr = %addr, contacts = crm.data().len(), "the Example CRM serves");

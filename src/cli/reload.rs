@@ -119,7 +119,7 @@ impl Again {
         if self.volume.is_fixed() && changed.iter().any(|setting| setting == "log.level") {
             tracing::warn!(
                 setting = "log.level",
-                "SIGHUP: log.level has no effect, because --log-level or CONTACTD_LOG is set"
+                "SIGHUP: log.level has no effect: --log-level or CONTACTD_LOG decides what is logged"
             );
         }
         report(&changed);

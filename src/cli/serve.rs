@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tokio_util::task::TaskTracker;
 
 use super::reload::{Again, reload_on};
@@ -16,6 +16,7 @@ use crate::config::{self, Effective, Fault};
 use crate::example_crm::Options;
 use crate::lifecycle::{self, Signals, Stops};
 use crate::telemetry::{LogLines, Volume};
+use crate::trial::unread;
 
 /// The latency of the embedded Example CRM: that of a quick CRM across the internet, so that a hit
 /// is visibly faster.
@@ -151,8 +152,8 @@ pub(super) fn on_defaults(crm: SocketAddr) -> Result<Effective, Failure> {
 
 /// Reads and checks a settings file.
 pub(super) fn read(path: &Path) -> Result<Effective, Failure> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = fs::read_to_string(path)
+        .map_err(|error| anyhow!("cannot read {}: {}", path.display(), unread(&error)))?;
     config::read(&text, config::environment())
         .map_err(|faults| Failure::Misused(listing(&faults, &path.display().to_string())))
 }

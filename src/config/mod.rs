@@ -186,6 +186,13 @@ fn connectors(reader: &mut SettingsReader, grpc: &Grpc) -> Vec<ConnectorConfig> 
             reader.fault(&path, format!("{name:?} is not a configured connector"));
         }
     }
+    for (name, _) in connectors.iter().filter(|(name, _)| !is_platform(name)) {
+        reader.fault(
+            &format!("connectors.{name:?}"),
+            "a connector's name must have 1 to 64 letters (a to z), digits, `_`, `-` and `.`, because clients send it \
+             as user.platform",
+        );
+    }
     check_borrowers(reader, grpc, &connectors);
     if connectors.is_empty() && reader.is_sound("connectors") {
         reader.fault(
@@ -195,6 +202,12 @@ fn connectors(reader: &mut SettingsReader, grpc: &Grpc) -> Vec<ConnectorConfig> 
     }
     let read = connectors.into_iter();
     read.filter_map(|(_, connector)| connector).collect()
+}
+
+/// Returns whether a connector may have this name: every header, metric and log line can hold it.
+fn is_platform(name: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (1..=64).contains(&name.len()) && name.chars().all(is_of_name)
 }
 
 /// Two servers cannot use one port. Port 0 is a free one for each.

@@ -354,9 +354,16 @@ impl Findings {
     }
 }
 
+/// Settings without an environment variable.
+const IN_FILE_ONLY: [&str; 1] = ["grpc.tokens"];
+
 fn unknown_variable(path: String) -> Fault {
     let variable = variable(&path);
-    let message = format!("unknown setting, from the environment variable {variable}");
+    let message = if IN_FILE_ONLY.contains(&path.as_str()) {
+        format!("can only be set in a file, not by the environment variable {variable}")
+    } else {
+        format!("unknown setting, from the environment variable {variable}")
+    };
     Fault::new(path, message)
 }
 

@@ -36,8 +36,19 @@ pub(super) fn log(section: &mut Section<'_>) -> Log {
     }
 }
 
+/// A size without a unit is in bytes, which nobody means.
+fn warn_if_tiny(section: &mut Section<'_>, key: &str, bytes: u64, least: u64) {
+    if bytes < least {
+        section.warn(
+            key,
+            format!("is {bytes} bytes, which is hardly intended; write a unit, such as \"4MiB\""),
+        );
+    }
+}
+
 pub(super) fn caches(section: &mut Section<'_>) -> (cache::MemoryConfig, AgePolicy, Duration) {
     let bytes = section.size("memory", "256MiB");
+    warn_if_tiny(section, "memory", bytes, 1024 * 1024);
     let found = section.nested_as("found", AGES, |found| ages(found, "10m", "24h"));
     let absent = section.nested_as("absent", AGES, |absent| ages(absent, "1m", "10m"));
     let admitted = section.duration("admitted", "1h");
@@ -87,9 +98,11 @@ pub(super) fn lookup(
 fn call_limits(section: &mut Section<'_>) -> CallLimits {
     let call_timeout = section.duration("call_timeout", "5s");
     longer_than_zero(section, "call_timeout", call_timeout);
+    let reply = section.size("max_reply", "4MiB");
+    warn_if_tiny(section, "max_reply", reply, 1024);
     CallLimits {
         call_timeout,
-        reply_bytes: usize::try_from(section.size("max_reply", "4MiB")).unwrap_or(usize::MAX),
+        reply_bytes: usize::try_from(reply).unwrap_or(usize::MAX),
         pages: u32::try_from(section.count("max_pages", 5, 1..=1000)).unwrap_or(u32::MAX),
         contacts: section.count("max_contacts", 25, 1..=1000),
         concurrent_calls: section.count("max_concurrent_calls", 6, 1..=100),

@@ -71,7 +71,7 @@ impl ListForm {
     /// [`BadReply::NoList`] if there is none at the path, and else [`BadReply::Shape`]. A failure
     /// that can be recognized in the reply never gets here (`reply_class.rs`).
     pub(crate) fn entries(&self, reply: &mut Value) -> Result<Entries, LookupError> {
-        if is_failure(reply) || (!self.list.is_whole() && ended_badly(reply)) {
+        if is_failure(reply) {
             return Err(SHAPE);
         }
         let (list, below) = self.list.split_at_each();
@@ -83,6 +83,9 @@ impl ListForm {
             _ => self.no_list(),
         })?;
         let count = items.len();
+        if count == 0 && says_failed(reply) {
+            return Err(SHAPE);
+        }
         let items = match below.filter(|below| !below.is_whole()) {
             Some(below) => within(&items, &below).ok_or_else(|| self.no_list())?,
             None => items,
@@ -179,42 +182,64 @@ fn is_named(column: &str) -> bool {
     column.len() <= LONGEST_COLUMN
 }
 
-/// Members that are false in a failure only.
-const FLAGS: [&str; 3] = ["success", "ok", "succeeded"];
+/// Whether the reply has a member that only failures have.
+pub(super) fn is_failure(reply: &Value) -> bool {
+    ERRORS
+        .iter()
+        .filter_map(|name| reply.get(name))
+        .any(|error| !is_empty(error))
+}
 
-/// Members that say how a call ended, in words or as an HTTP status.
-const STATES: [&str; 4] = ["status", "code", "statusCode", "status_code"];
+/// Members that are false in a failure. All names here are in lower case, without `_`.
+const FLAGS: [&str; 4] = ["success", "issuccess", "succeeded", "ok"];
+
+/// Members that say how a call ended, in a word or as an HTTP status.
+const STATES: [&str; 3] = ["status", "code", "statuscode"];
+
+/// Members with the reason of a failure.
+const REASONS: [&str; 6] = [
+    "error",
+    "errors",
+    "errorcode",
+    "errormessage",
+    "errordescription",
+    "fault",
+];
 
 /// Words for a failed call.
 const FAILED: [&str; 5] = ["error", "fail", "failed", "failure", "unauthorized"];
 
-/// Whether the reply has a member that only failures have: an error, or `"success": false`.
-pub(super) fn is_failure(reply: &Value) -> bool {
-    let has = |names: &[&str], fails: fn(&Value) -> bool| {
-        names.iter().filter_map(|name| reply.get(name)).any(fails)
-    };
-    has(&ERRORS, |error| !is_empty(error))
-        || has(&["fault", "error_description"], |error| !is_empty(error))
-        || has(&FLAGS, |flag| *flag == Value::Bool(false))
+/// Whether a reply that shows nobody says that the call failed: `"success": false`, `"status":
+/// "error"`, `"code": 401`. In a record, these may be data.
+pub(super) fn says_failed(reply: &Value) -> bool {
+    let members = reply.as_object().into_iter().flatten();
+    members.into_iter().any(|(name, value)| {
+        let name = name.replace('_', "").to_ascii_lowercase();
+        let is_one_of = |names: &[&str]| names.contains(&name.as_str());
+        is_one_of(&FLAGS) && is_false(value)
+            || is_one_of(&STATES) && is_failed(value)
+            || is_one_of(&REASONS) && !is_empty(value)
+    })
 }
 
-/// Whether a reply around a list says that the call failed: `"status": "error"`, `"code": 401`. In a
-/// record, these may be data.
-fn ended_badly(reply: &Value) -> bool {
-    let states = STATES.iter().filter_map(|name| reply.get(name));
-    states.into_iter().any(says_failed)
-}
-
-fn says_failed(state: &Value) -> bool {
-    match state {
-        Value::String(word) => FAILED
-            .iter()
-            .any(|failed| word.eq_ignore_ascii_case(failed)),
-        Value::Number(status) => status
-            .as_u64()
-            .is_some_and(|status| (400..600).contains(&status)),
-        _ => false,
+fn is_false(flag: &Value) -> bool {
+    match flag {
+        Value::String(word) => word == "0" || word.eq_ignore_ascii_case("false"),
+        Value::Null => false,
+        flag => is_empty(flag),
     }
+}
+
+fn is_failed(state: &Value) -> bool {
+    if *state == Value::Bool(false) {
+        return true;
+    }
+    let word = text(Some(state));
+    let status: Option<u16> = word.parse().ok();
+    status.is_some_and(|status| (400..600).contains(&status))
+        || FAILED
+            .iter()
+            .any(|failed| word.eq_ignore_ascii_case(failed))
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -309,6 +334,12 @@ mod tests {
             json!({"data": [], "status": "Error"}),
             json!({"data": [], "status": 403}),
             json!({"data": [], "code": 401}),
+            json!({"data": [], "Success": false}),
+            json!({"data": [], "success": "false"}),
+            json!({"data": [], "ok": 0}),
+            json!({"data": [], "status": false}),
+            json!({"data": [], "status_code": "401"}),
+            json!({"data": [], "errorMessage": "no"}),
             json!({"data": [], "fault": {"faultstring": "no"}}),
             json!({"data": [], "error_description": "expired"}),
             json!({"data": {}}),
@@ -320,6 +351,13 @@ mod tests {
             json!({"data": [null, 1, "text", [], [{}]]}),
         ] {
             assert_eq!(items(&plain, &reply), Err(SHAPE), "{reply}");
+        }
+        for reply in [
+            json!({"data": [{"id": 1}], "code": 450}),
+            json!({"data": [{"id": 1}], "status": "failed", "success": false}),
+        ] {
+            let found = items(&plain, &reply).map(|items| items.len());
+            assert_eq!(found, Ok(1), "a record is there: {reply}");
         }
         let mixed = json!({"data": [null, {"id": 1}]});
         assert_eq!(

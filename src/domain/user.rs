@@ -68,7 +68,7 @@ impl WhoAmI {
 
 /// Whether programs write this if they have no id.
 fn names_nobody(id: &str) -> bool {
-    const NOBODY: [&str; 8] = [
+    const NOBODY: [&str; 9] = [
         "null",
         "undefined",
         "none",
@@ -76,6 +76,7 @@ fn names_nobody(id: &str) -> bool {
         "nan",
         "false",
         "anonymous",
+        "guest",
         "-1",
     ];
     let id = id.trim();

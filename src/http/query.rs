@@ -22,7 +22,12 @@ impl Query {
             Some((name, number)) if name == parameter => format!("{name}={}", plus_kept(number)),
             _ => pair.to_owned(),
         });
-        Self(pairs(&kept.collect::<Vec<_>>().join("&")), not_text(query))
+        // A display name may be in any encoding, and the number in it names nobody else.
+        let others = query
+            .split('&')
+            .filter(|pair| pair.split('=').next() != Some(parameter));
+        let fault = not_text(&others.collect::<Vec<_>>().join("&"));
+        Self(pairs(&kept.collect::<Vec<_>>().join("&")), fault)
     }
 
     /// # Errors
@@ -77,7 +82,8 @@ fn plus_kept(number: &str) -> String {
 /// The first parameter with bytes that are not UTF-8. Decoded without them, two texts could be one.
 fn not_text(query: &str) -> Option<Violation> {
     let is_text = |(raw, name, value): &(&str, String, String)| {
-        let sent = raw.to_ascii_lowercase().matches("%ef%bf%bd").count();
+        let sent =
+            raw.to_ascii_lowercase().matches("%ef%bf%bd").count() + raw.matches('\u{fffd}').count();
         let replaced = [name, value].map(|text| text.matches('\u{fffd}').count());
         replaced.iter().sum::<usize>() == sent
     };
@@ -154,6 +160,10 @@ mod tests {
             let uri = format!("/v1/name?{query}").parse().unwrap();
             assert_eq!(Query::of(&uri).check().is_ok(), is_text, "{query}");
         }
+        let latin = "/v1/name?number=%22J%F6rg%22+%3Csip:1@x%3E&user=a"
+            .parse()
+            .unwrap();
+        assert!(Query::with_number(&latin, "number").check().is_ok());
         let uri = "/v1/name?number=1&number=2".parse().unwrap();
         assert!(Query::of(&uri).take("number").is_err());
     }

@@ -32,7 +32,7 @@ pub(crate) use recorder::{CallEnding, Seen, SeenCall, SeenRecord};
 pub(crate) use recording::read_recordings;
 pub(crate) use replay::Replay;
 pub(crate) use run::{LookUp, OtherEnd, Trial, TrialError};
-pub(crate) use subject::{FaultText, Subject, SubjectError};
+pub(crate) use subject::{FaultText, Subject, SubjectError, unread};
 
 pub(crate) use crate::connector::{CallCount, RequestSheet, Sheet, schema};
 pub(crate) use crate::domain::{Contact, LookupError, NumberFormat, Region, WhoAmI};

@@ -6,6 +6,7 @@
 //! looked up, or a value of the user still stands in it.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -30,8 +31,10 @@ pub(crate) enum RecordError {
     Unknown,
     #[error("{0}")]
     Trial(#[from] TrialError),
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Replay(#[from] io::Error),
+    #[error("{0} cannot be written: {1}")]
+    Unwritten(String, String),
     #[error(transparent)]
     Leak(#[from] Leak),
     #[error("the recording does not give the same answer as the CRM; nothing was written:\n{0}")]
@@ -62,11 +65,16 @@ pub(crate) async fn record(
     let expected = draft.tried(trial, look_ups, recordings.clone()).await?;
     let files = files(&recordings, &expected)?;
     leaks(trial.caller(), look_ups, &files)?;
-    fs::create_dir_all(directory)?;
+    fs::create_dir_all(directory).map_err(|error| unwritten(directory, &error))?;
     for (name, text) in &files {
-        fs::write(directory.join(name), text)?;
+        let file = directory.join(name);
+        fs::write(&file, text).map_err(|error| unwritten(&file, &error))?;
     }
     Ok(files.into_iter().map(|(name, _)| name).collect())
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> RecordError {
+    RecordError::Unwritten(path.display().to_string(), error.to_string())
 }
 
 /// The names and the texts of the files that are written.

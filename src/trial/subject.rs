@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -113,10 +114,18 @@ impl Subject {
     }
 }
 
+/// Why a text file could not be read.
+pub(crate) fn unread(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::InvalidData => "it is not UTF-8 text; save it as UTF-8".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 fn from_file(name: &str, secrets: Secrets<'_>) -> Result<Arc<dyn Connector>, SubjectError> {
     let source = fs::read_to_string(name).map_err(|why| SubjectError::Unreadable {
         name: name.to_owned(),
-        why: why.to_string(),
+        why: unread(&why),
     })?;
     match read_spec(language_of(name), &source, secrets) {
         Ok(connector) => Ok(connector),

@@ -12,7 +12,7 @@ use url::Url;
 use super::{Failure, Output, say, show, silent_path, story};
 use crate::trial::{
     Caller, LookUp, NumberFormat, OtherEnd, Region, Replay, Sheet, Subject, Trial, TrialError,
-    read_recordings, record,
+    read_recordings, record, unread,
 };
 
 #[derive(Debug, clap::Args)]
@@ -236,7 +236,8 @@ async fn replay(args: &TryArgs) -> Result<Option<Replay>, Failure> {
 fn secrets(pairs: &[(String, String)]) -> Result<BTreeMap<String, SecretString>, Failure> {
     let mut secrets = BTreeMap::new();
     for (name, file) in pairs {
-        let text = fs::read_to_string(file).map_err(|error| misused(format!("{file}: {error}")))?;
+        let text = fs::read_to_string(file)
+            .map_err(|error| misused(format!("{file}: {}", unread(&error))))?;
         secrets.insert(name.clone(), text.trim().into());
     }
     Ok(secrets)

@@ -125,13 +125,6 @@ impl Template {
         }
     }
 
-    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|piece| match piece {
-            TemplatePiece::Text(text) => Some(text.as_str()),
-            TemplatePiece::Slot(_) => None,
-        })
-    }
-
     pub(super) fn slots(&self) -> impl Iterator<Item = &TemplateSlot> {
         self.0.iter().filter_map(|piece| match piece {
             TemplatePiece::Slot(slot) => Some(slot),

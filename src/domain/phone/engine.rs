@@ -24,19 +24,20 @@ impl E164 {
                 _ => break,
             }
         }
-        read.without_foreign_zero()
+        read
     }
 
     /// Without a zero that its plan does not have: "+45 (0)22 12 34 56", or the trunk prefix that
-    /// Poland has abolished. The zero stays if the rest is not in use, and in plans whose numbers
-    /// may begin with one.
+    /// Poland has abolished. The zero stays if the rest is not in use, or if numbers of the plan
+    /// may begin with one and have that length.
     pub(super) fn without_foreign_zero(self) -> Self {
         let bare = Self {
             leading_zeros: 0,
             ..self
         };
-        let has_zero = self.leading_zeros == 1 && !WITH_ZEROS.contains(&self.calling_code);
-        if has_zero && !self.is_valid() && bare.is_valid() {
+        let may_have_zero = WITH_ZEROS.contains(&self.calling_code) && self.is_possible();
+        let has_one_too_many = self.leading_zeros == 1 && !may_have_zero && !self.is_valid();
+        if has_one_too_many && bare.is_valid() {
             bare
         } else {
             self

@@ -25,7 +25,7 @@ mod words;
 
 pub(crate) use plan_facts::PlanFacts;
 pub use plans::other_form;
-use reading::{Abroad, after_double_zero};
+use reading::Abroad;
 pub(crate) use remote::extension_asked;
 pub use remote::parse_remote;
 use scan::pieces;
@@ -209,7 +209,7 @@ impl E164 {
                 ParseError::TooShortAfterIdd | ParseError::TooShortNsn => NumberError::TooShort,
                 ParseError::TooLongNsn => NumberError::TooLong,
             })?;
-        let read = abroad_or(Self::settled(&number), text);
+        let read = by_switch(Self::settled(&number), text, region);
         match PHONE_NUMBER_UTIL.is_possible_number_with_reason(&read.to_engine()) {
             Ok(NumberLengthType::IsPossible) => Ok(read),
             Err(ValidationError::InvalidCountryCode) => Err(NumberError::UnknownCallingCode),
@@ -225,7 +225,7 @@ impl E164 {
         PHONE_NUMBER_UTIL
             .parse(format!("+{digits}"), None)
             .ok()
-            .map(|number| Self::settled(&number))
+            .map(|number| Self::settled(&number).without_foreign_zero())
     }
 
     /// The national significant number, digits only, including its leading zeros.
@@ -259,15 +259,23 @@ impl E164 {
     }
 }
 
-/// The number that a switch means if it sends `00`: `number` is the reading of the region.
-fn abroad_or(number: E164, text: &str) -> E164 {
-    if has_plus(text) || !text.contains('0') {
-        return number;
+/// The number that a switch means. `number` is the reading of the region.
+fn by_switch(number: E164, text: &str, region: Option<Region>) -> E164 {
+    let (Some(region), false) = (region, has_plus(text)) else {
+        return number.without_foreign_zero();
+    };
+    let pieces = pieces(text);
+    let digits = pieces.first().map_or("", |first| first.digits.as_str());
+    if !digits.starts_with("00") {
+        return number.without_foreign_zero();
     }
-    let by_zeros = pieces(text)
-        .first()
-        .and_then(|first| after_double_zero(&first.digits));
-    Abroad::new(number, by_zeros).number
+    // Some national numbers begin with two zeros, as in Japan.
+    let is_national = number.calling_code == region.calling_code() && number.national() == digits;
+    if is_national && number.is_valid() {
+        number
+    } else {
+        Abroad::new(digits, number, region).number
+    }
 }
 
 fn has_plus(text: &str) -> bool {

@@ -41,15 +41,16 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> 
         .parse_and_keep_raw_input(digits, Some(region.engine))
         .ok()?;
     let read = E164::from_engine(&parsed);
-    // A zero before a number of North America is that of another country.
-    let number = if read.calling_code == NORTH_AMERICA {
+    // A zero before a number of North America is that of another country, and `00` a prefix.
+    let number = if read.calling_code == NORTH_AMERICA || digits.starts_with("00") {
         read
     } else {
         read.without_foreign_zero()
     };
     let valid = number.is_valid();
     if parsed.country_code_source() == CountryCodeSource::FromNumberWithIdd {
-        let Abroad { number, other } = Abroad::new(number, after_double_zero(digits));
+        let by_region = read.without_foreign_zero();
+        let Abroad { number, other } = Abroad::new(digits, by_region, region);
         return Some(HomeReading {
             number,
             other,
@@ -59,8 +60,10 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> 
         });
     }
     let home = region.calling_code();
-    let possible = valid
-        || (number.is_possible() && (number.leading_zeros == 0 || WITH_ZEROS.contains(&home)));
+    // With a zero too many, another country's number may be meant.
+    let possible = number == read
+        && (valid
+            || (number.is_possible() && (number.leading_zeros == 0 || WITH_ZEROS.contains(&home))));
     let stripped = home != NORTH_AMERICA
         && parsed.country_code_source() == CountryCodeSource::FromNumberWithoutPlusSign;
     let other = if stripped {
@@ -86,37 +89,50 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> 
 /// `0081 90…` may be a number of Japan or, after `008`, of North America.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Abroad {
-    /// The more probable reading: nobody stores or sends the digits of a carrier.
+    /// The more probable reading.
     pub(super) number: E164,
     /// The other one, if both may exist.
     pub(super) other: Option<E164>,
 }
 
 impl Abroad {
-    /// `by_region` is the reading with the region's own prefix, `by_zeros` the one with `00`.
-    pub(super) fn new(by_region: E164, by_zeros: Option<E164>) -> Self {
-        let by_zeros = by_zeros.filter(|number| *number != by_region && number.is_complete());
-        let alone = |number| Self {
-            number,
-            other: None,
-        };
-        match by_zeros {
-            None => alone(by_region),
-            Some(number) if number.is_valid() => Self {
-                number,
-                other: by_region.is_valid().then_some(by_region),
-            },
-            other => Self {
+    /// `by_region` is the reading with the region's own prefix.
+    pub(super) fn new(digits: &str, by_region: E164, region: Region) -> Self {
+        let by_zeros = after_double_zero(digits).filter(|number| *number != by_region);
+        let Some(by_zeros) = by_zeros else {
+            return Self {
                 number: by_region,
-                other,
-            },
+                other: None,
+            };
+        };
+        let is_zeros_first = match (by_zeros.is_valid(), by_region.is_valid()) {
+            (true, true) => {
+                by_zeros.calling_code == region.calling_code() || !is_usual_prefix(digits, region)
+            }
+            (zeros, _) => zeros,
+        };
+        let (number, other) = if is_zeros_first {
+            (by_zeros, by_region)
+        } else {
+            (by_region, by_zeros)
+        };
+        Self {
+            number,
+            other: Some(other).filter(|other| other.is_complete()),
         }
     }
 }
 
-/// The number after `00`, in any region.
+/// Returns whether the digits begin with a prefix that is in everyday use in the region, such as
+/// `001` in Hong Kong and Thailand. Nobody stores or sends the digits of other carriers.
+fn is_usual_prefix(digits: &str, region: Region) -> bool {
+    digits.starts_with("001") || (digits.starts_with("009") && region.code == *b"NG")
+}
+
+/// The number after `00`, in any region. Its calling code is followed by no trunk prefix.
 pub(super) fn after_double_zero(digits: &str) -> Option<E164> {
-    E164::abroad(digits.strip_prefix("00")?)
+    let rest = digits.strip_prefix("00")?;
+    E164::abroad(rest).filter(|number| number.is_complete() && number.digits() == rest)
 }
 
 /// All the digits as a national number.

@@ -139,7 +139,9 @@ fn display_and_address(text: &str) -> (&str, &str) {
         None => text.rsplit_once('"').unwrap_or(("", text)),
     };
     let (display, address) = (display.trim().trim_matches('"'), address.trim());
-    if address.is_empty() {
+    let is_named_only =
+        !address.contains(char::is_alphanumeric) && display.contains(char::is_alphanumeric);
+    if address.is_empty() || is_named_only {
         ("", display)
     } else {
         (display, address)

@@ -19,8 +19,8 @@ pub(super) struct Piece {
     pub(super) extension: Option<Extension>,
     /// `Likely` if letters complete it, and these letters may also be a remark.
     pub(super) at_best: Certainty,
-    /// How many digits precede each space and parenthesis in it.
-    pub(super) breaks: Vec<usize>,
+    /// Where it might end.
+    pub(super) breaks: Vec<Break>,
 }
 
 impl Piece {
@@ -44,6 +44,14 @@ impl Piece {
         };
         (first, rest)
     }
+}
+
+/// A space or an opening parenthesis in a piece, but none beside an area code in parentheses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Break {
+    /// How many digits precede it.
+    pub(super) at: usize,
+    pub(super) is_parenthesis: bool,
 }
 
 /// What is between two pieces.
@@ -107,6 +115,8 @@ struct Scan {
     run: usize,
     /// The last mark, if nothing came after it.
     last: Option<char>,
+    /// The mark before it, if nothing is between them.
+    before_last: Option<char>,
 }
 
 impl Scan {
@@ -124,8 +134,13 @@ impl Scan {
         }
         self.run = digits.len();
         if let Some(open) = &mut self.open {
-            if matches!(self.last, Some(' ' | '(')) {
-                open.breaks.push(open.digits.len());
+            let is_parenthesis = self.last == Some('(');
+            let is_space = self.last == Some(' ') && self.before_last != Some(')');
+            if is_parenthesis || is_space {
+                open.breaks.push(Break {
+                    at: open.digits.len(),
+                    is_parenthesis,
+                });
             }
             open.digits.push_str(digits);
         } else {
@@ -140,7 +155,7 @@ impl Scan {
                 breaks: Vec::new(),
             });
         }
-        (self.gap, self.last) = (None, None);
+        (self.gap, self.last, self.before_last) = (None, None, None);
     }
 
     fn letters(&mut self, letters: &str) {
@@ -161,6 +176,7 @@ impl Scan {
 
     fn mark(&mut self, mark: char) {
         let before = self.last.replace(mark);
+        self.before_last = before;
         match mark {
             '+' => {
                 self.close(Gap::Punctuation);

@@ -10,6 +10,8 @@ use super::reading::{HomeReading, read_at_home};
 use super::scan::{Gap, Piece, pieces};
 use super::{E164, Extension, Region, other_form};
 
+mod split;
+
 /// How certain it is that a spelling is a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Certainty {
@@ -54,12 +56,6 @@ const PIECES: usize = 16;
 
 /// Most numbers of one field that are judged. A field with more that end alike is not prose either.
 const JUDGED: usize = 4;
-
-/// The most spaces and parentheses at which a piece is split.
-const SPLITS: usize = 6;
-
-/// The most digits of a remark after a number.
-const REMARK: usize = 4;
 
 /// With fewer digits it is the beginning of a number (an area code), not a number.
 const SHORT: usize = 7;
@@ -106,9 +102,12 @@ impl<'a> Sought<'a> {
         if !pieces.iter().any(may_hold) {
             return None;
         }
-        let parts = |pieces: Vec<Piece>| pieces.into_iter().flat_map(|piece| self.parts(piece));
-        self.best_of(pieces.clone())
-            .or_else(|| self.best_of(parts(pieces).collect()))
+        self.best_of(pieces.clone()).or_else(|| {
+            let count = pieces.len().min(PIECES);
+            let parts = pieces.into_iter().take(PIECES);
+            let parts: Vec<Piece> = parts.flat_map(|piece| self.parts(piece)).collect();
+            (parts.len() > count).then(|| self.best_of(parts))?
+        })
     }
 
     fn best_of(&self, pieces: Vec<Piece>) -> Option<Match> {
@@ -157,33 +156,6 @@ impl<'a> Sought<'a> {
             }
         }
         list
-    }
-
-    /// Splits a piece that is too long for one number at a space or a parenthesis: "415-555-0123
-    /// (415-555-0199)", "415-555-0123 24/7". Somebody may also have mistyped one number, so the parts are at best
-    /// likely.
-    fn parts(&self, piece: Piece) -> Vec<Piece> {
-        if !piece.digits.contains(&self.tail) || !self.is_too_long(&piece) {
-            return vec![piece];
-        }
-        let at_breaks = piece.breaks.iter().filter(|at| **at >= SHORT).take(SPLITS);
-        let mut splits = at_breaks.map(|at| piece.split_at(*at));
-        let parts = splits.find(|(first, rest)| {
-            self.is_whole(&first.clone().into())
-                && (rest.digits.len() <= REMARK || self.is_whole(&rest.clone().into()))
-        });
-        parts.map_or_else(|| vec![piece.clone()], |(first, rest)| vec![first, rest])
-    }
-
-    /// Returns whether the digits are no possible number, but more than one has.
-    fn is_too_long(&self, piece: &Piece) -> bool {
-        let digits = piece.digits.as_str();
-        if piece.plus {
-            return E164::abroad(digits).is_none_or(|number| !number.is_possible());
-        }
-        let is_possible =
-            |region: &Region| read_at_home(digits, *region).is_some_and(|read| read.possible);
-        digits.len() > SHORT && !self.home().iter().any(is_possible)
     }
 
     /// The regions whose spellings count: those of the CRM, or else that of the number.

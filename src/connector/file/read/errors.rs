@@ -25,8 +25,11 @@ fn header_name(field: Field<'_>) -> Option<HeaderName> {
     field.parsed(name.map_err(|_| "is not the name of a header"))
 }
 
-/// Statuses that refuse a call: the credential, the permission, or for now (RFC 9110, RFC 6585).
-const REFUSALS: [u16; 7] = [401, 402, 403, 407, 408, 425, 429];
+/// Statuses that refuse the credential, or a call for now (RFC 9110, RFC 6585).
+const REFUSALS: [u16; 3] = [401, 407, 429];
+
+/// Statuses that also refuse a call, unless the body says otherwise.
+const UNCLEAR: [u16; 4] = [402, 403, 408, 425];
 
 /// What a reply may mean, by its word in a file.
 pub(in crate::connector::file) const CLASSES: [(&str, ReplyClass); 7] = [
@@ -57,7 +60,8 @@ pub(super) fn error_rule(field: Field<'_>) -> Option<ReplyRule> {
     let statuses = statuses.unwrap_or_else(|| vec![200..=200]);
     let class = table.word("means", &CLASSES)?;
     if class == ReplyClass::Nobody {
-        check_nothing(&table, &statuses, conditions.is_empty());
+        let is_any = conditions.is_empty() && !table.has("not_json");
+        check_nothing(&table, &statuses, is_any);
     }
     Some(ReplyRule {
         class,
@@ -67,10 +71,12 @@ pub(super) fn error_rule(field: Field<'_>) -> Option<ReplyRule> {
 }
 
 /// A reply that refuses the call does not say that nobody has the number, and proves no credential.
+/// With a condition on the body, a status of another meaning may say so.
 fn check_nothing(table: &Table<'_>, statuses: &[RangeInclusive<u16>], is_any: bool) {
     let covers = |status: u16| statuses.iter().any(|range| range.contains(&status));
-    let refusal = REFUSALS.into_iter().chain(500..=599);
-    if let Some(status) = refusal.into_iter().find(|status| covers(*status)) {
+    let unclear = UNCLEAR.into_iter().chain(500..=599).filter(|_| is_any);
+    let refusals = REFUSALS.into_iter().chain(unclear);
+    if let Some(status) = refusals.into_iter().find(|status| covers(*status)) {
         table.fault(format!(
             "says that {status} means \"nothing\", but such a reply refuses the call, and does not say that nobody \
              has the number"

@@ -68,7 +68,11 @@ impl RequestReader<'_> {
             return entry.reject(message);
         };
         let template = self.template(entry.value)?;
-        if overrides_method(&name) && template.literal().is_none_or(|text| text != "GET") {
+        if overrides_method(&name)
+            && !template
+                .literal()
+                .is_some_and(|text| text.eq_ignore_ascii_case("GET"))
+        {
             return entry.reject("may only be GET, because a look-up only reads");
         }
         Some((name, template))
@@ -194,25 +198,26 @@ impl RequestReader<'_> {
     }
 }
 
-/// Why a text is probably a slot that is misspelt: "{text}", "${text}", "text}}". Bodies are not
-/// checked, because queries in them have braces of their own.
+/// Why a text without a slot probably has one that is misspelt: "{text}", "${text}", "text}}". Bodies
+/// are not checked, because queries in them have braces of their own.
 fn single_braces(template: &Template) -> Option<String> {
     const NAMES: [&str; 7] = [
         "text", "texts", "number", "numbers", "record", "info", "setting",
     ];
-    template.texts().find_map(|text| {
-        let words = text
-            .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '{' | '}')));
-        let slot = words.into_iter().find(|word| {
-            let inner = word.trim_matches(['{', '}']);
-            let name = inner.split('.').next().unwrap_or_default();
-            (word.contains('{') || word.contains('}')) && NAMES.contains(&name)
-        })?;
-        let inner = slot.trim_matches(['{', '}']);
-        Some(format!(
-            "has {slot:?}, which would be sent as it is; a slot is {{{{{inner}}}}}"
-        ))
-    })
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '{' | '}');
+    let is_slot = |word: &&str| {
+        let is_closed = word.starts_with('{') && word.ends_with('}') || word.ends_with("}}");
+        let name = word.trim_matches(['{', '}']).split('.').next();
+        is_closed && name.is_some_and(|name| NAMES.contains(&name))
+    };
+    let slot = template
+        .literal()?
+        .split(|c| !is_of_word(c))
+        .find(is_slot)?;
+    let inner = slot.trim_matches(['{', '}']);
+    Some(format!(
+        "has {slot:?}, which would be sent as it is; a slot is {{{{{inner}}}}}"
+    ))
 }
 
 fn method_and_path<'n>(table: &Table<'n>) -> Option<(ReadMethod, Field<'n>)> {

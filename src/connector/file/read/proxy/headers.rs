@@ -25,13 +25,18 @@ pub(super) fn headers<'n>(file: &'n ProxyFile<'_>) -> Vec<(HeaderName, TableEntr
 fn header(entry: TableEntry<'_>) -> Option<(HeaderName, TableEntry<'_>)> {
     match HeaderName::from_bytes(entry.key.as_bytes()) {
         Ok(name) if is_connection_header(&name) => None,
-        Ok(name) if overrides_method(&name) && entry.value.value().text() != Some("GET") => {
+        Ok(name) if overrides_method(&name) && !is_get(entry.value) => {
             entry.reject("may only be GET, because a look-up only reads")
         }
         Ok(name) if is_scalar(entry.value) => Some((name, entry)),
         Ok(_) => entry.reject("must be a string"),
         Err(_) => entry.reject("is not the name of a header"),
     }
+}
+
+fn is_get(field: Field<'_>) -> bool {
+    let text = field.value().text();
+    text.is_some_and(|text| text.eq_ignore_ascii_case("GET"))
 }
 
 /// Puts a header in place of an earlier one with its name.
