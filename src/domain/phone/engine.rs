@@ -3,7 +3,7 @@
 use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber};
 
 use super::E164;
-use super::reading::WITH_ZEROS;
+use super::reading::{NORTH_AMERICA, WITH_ZEROS};
 
 /// The most digits of a national number that the engine reads.
 const ENGINE_DIGITS: usize = 17;
@@ -41,6 +41,16 @@ impl E164 {
             bare
         } else {
             self
+        }
+    }
+
+    /// The same for a spelling without `+`. A zero before a number of North America is the trunk
+    /// prefix of another country.
+    pub(super) fn without_zero_at_home(self) -> Self {
+        if self.calling_code == NORTH_AMERICA {
+            self
+        } else {
+            self.without_foreign_zero()
         }
     }
 

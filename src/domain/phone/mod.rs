@@ -228,6 +228,12 @@ impl E164 {
             .map(|number| Self::settled(&number).without_foreign_zero())
     }
 
+    /// The same, but no zero is left out that the plan does not have.
+    fn abroad_as_written(digits: &str) -> Option<Self> {
+        let number = PHONE_NUMBER_UTIL.parse(format!("+{digits}"), None).ok()?;
+        Some(Self::settled(&number))
+    }
+
     /// The national significant number, digits only, including its leading zeros.
     #[must_use]
     pub(crate) fn national(&self) -> String {
@@ -266,15 +272,14 @@ fn by_switch(number: E164, text: &str, region: Option<Region>) -> E164 {
     };
     let pieces = pieces(text);
     let digits = pieces.first().map_or("", |first| first.digits.as_str());
-    if !digits.starts_with("00") {
-        return number.without_foreign_zero();
-    }
-    // Some national numbers begin with two zeros, as in Japan.
-    let is_national = number.calling_code == region.calling_code() && number.national() == digits;
-    if is_national && number.is_valid() {
-        number
+    let is_at_home = number.calling_code == region.calling_code() && number.is_valid();
+    // "0 02 9876 5432": an outside line, and then a home number. In Brazil the digits of a carrier
+    // would follow.
+    let is_national = is_at_home && region.code != *b"BR";
+    if !digits.starts_with("00") || is_national {
+        number.without_zero_at_home()
     } else {
-        Abroad::new(digits, number, region).number
+        Abroad::new(digits, number.without_zero_at_home(), region).number
     }
 }
 

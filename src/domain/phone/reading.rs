@@ -33,7 +33,7 @@ impl HomeReading {
 }
 
 /// In North America the trunk prefix is the calling code, and no number begins with it.
-const NORTH_AMERICA: u16 = 1;
+pub(super) const NORTH_AMERICA: u16 = 1;
 
 /// Interprets digits; `None` if they cannot be a number.
 pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> {
@@ -41,15 +41,14 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> 
         .parse_and_keep_raw_input(digits, Some(region.engine))
         .ok()?;
     let read = E164::from_engine(&parsed);
-    // A zero before a number of North America is that of another country, and `00` a prefix.
-    let number = if read.calling_code == NORTH_AMERICA || digits.starts_with("00") {
+    let number = if digits.starts_with("00") {
         read
     } else {
-        read.without_foreign_zero()
+        read.without_zero_at_home()
     };
     let valid = number.is_valid();
     if parsed.country_code_source() == CountryCodeSource::FromNumberWithIdd {
-        let by_region = read.without_foreign_zero();
+        let by_region = read.without_zero_at_home();
         let Abroad { number, other } = Abroad::new(digits, by_region, region);
         return Some(HomeReading {
             number,
@@ -116,9 +115,10 @@ impl Abroad {
         } else {
             (by_region, by_zeros)
         };
+        let may_exist = other.is_valid() || (!number.is_valid() && other.is_complete());
         Self {
             number,
-            other: Some(other).filter(|other| other.is_complete()),
+            other: may_exist.then_some(other),
         }
     }
 }
@@ -129,10 +129,15 @@ fn is_usual_prefix(digits: &str, region: Region) -> bool {
     digits.starts_with("001") || (digits.starts_with("009") && region.code == *b"NG")
 }
 
-/// The number after `00`, in any region. Its calling code is followed by no trunk prefix.
+/// The number after `00`, in any region. Only a zero may be between calling code and number: the
+/// engine would also take the 1 after the calling code 1 for a trunk prefix.
 pub(super) fn after_double_zero(digits: &str) -> Option<E164> {
     let rest = digits.strip_prefix("00")?;
-    E164::abroad(rest).filter(|number| number.is_complete() && number.digits() == rest)
+    let is_written_so = |number: &E164| {
+        let with_zero = format!("{}0{}", number.calling_code, number.national());
+        number.digits() == rest || with_zero == rest
+    };
+    E164::abroad(rest).filter(|number| number.is_complete() && is_written_so(number))
 }
 
 /// All the digits as a national number.

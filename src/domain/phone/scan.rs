@@ -176,7 +176,9 @@ impl Scan {
 
     fn mark(&mut self, mark: char) {
         let before = self.last.replace(mark);
-        self.before_last = before;
+        if mark != ' ' || before != Some(' ') {
+            self.before_last = before;
+        }
         match mark {
             '+' => {
                 self.close(Gap::Punctuation);

@@ -243,10 +243,12 @@ impl<'a> Sought<'a> {
         let nationally = self
             .own
             .and_then(|own| Some(read_at_home(digits, own)?.number));
-        let prefixes = ["", "00", "011"].into_iter();
+        let bare = E164::abroad_as_written(digits);
+        let prefixes = ["00", "011"].into_iter();
         let abroad = prefixes.filter_map(|prefix| E164::abroad(digits.strip_prefix(prefix)?));
         nationally
             .into_iter()
+            .chain(bare)
             .chain(abroad)
             .any(|number| self.form(number).is_some())
             .then_some(Certainty::Likely)

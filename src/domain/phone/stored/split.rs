@@ -21,7 +21,8 @@ impl Sought<'_> {
         let parts = breaks.take(SPLITS).find_map(|it| {
             let (first, rest) = piece.split_at(it.at);
             // After other spaces, a space is probably one within the number.
-            let is_clear = piece.plus || it.is_parenthesis || piece.breaks.first() == Some(it);
+            let is_abroad = piece.plus || piece.digits.starts_with("00");
+            let is_clear = is_abroad || it.is_parenthesis || piece.breaks.first() == Some(it);
             let is_remark = is_clear && rest.digits.len() <= REMARK;
             let is_split =
                 self.is_number(&first) && (is_remark || self.is_whole(&rest.clone().into()));
