@@ -5,13 +5,19 @@ use http::Uri;
 use crate::api::Violation;
 
 /// The parameters of a query, decoded, in their order; and the first one that is not UTF-8.
-pub(super) struct Query(Vec<(String, String)>, Option<Violation>);
+pub(super) struct Query {
+    pairs: Vec<(String, String)>,
+    fault: Option<Violation>,
+}
 
 impl Query {
     /// The query of this URL. A `+` is a space, as forms write it.
     pub(super) fn of(uri: &Uri) -> Self {
         let query = uri.query().unwrap_or_default();
-        Self(pairs(query), not_text(query))
+        Self {
+            pairs: pairs(query),
+            fault: not_text(query),
+        }
     }
 
     /// The same, but the parameter with this name is a telephone number: a `+` at its beginning, or
@@ -27,13 +33,16 @@ impl Query {
             .split('&')
             .filter(|pair| pair.split('=').next() != Some(parameter));
         let fault = not_text(&others.collect::<Vec<_>>().join("&"));
-        Self(pairs(&kept.collect::<Vec<_>>().join("&")), fault)
+        Self {
+            pairs: pairs(&kept.collect::<Vec<_>>().join("&")),
+            fault,
+        }
     }
 
     /// # Errors
     /// If a parameter is not UTF-8.
     pub(super) fn check(&mut self) -> Result<(), Violation> {
-        self.1.take().map_or(Ok(()), Err)
+        self.fault.take().map_or(Ok(()), Err)
     }
 
     /// Takes a parameter that may be given once.
@@ -49,13 +58,13 @@ impl Query {
 
     /// Takes a parameter that may be given several times.
     pub(super) fn take_all(&mut self, name: &str) -> Vec<String> {
-        let taken = self.0.extract_if(.., |(given, _)| given == name);
+        let taken = self.pairs.extract_if(.., |(given, _)| given == name);
         taken.map(|(_, value)| value).collect()
     }
 
     /// Whether all parameters were taken.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.pairs.is_empty()
     }
 }
 
@@ -79,21 +88,17 @@ fn plus_kept(number: &str) -> String {
     kept
 }
 
-/// The first parameter with bytes that are not UTF-8. Decoded without them, two texts could be one.
+/// The fault of a query with bytes that are not UTF-8: their replacement could make two texts one. It
+/// does not show the parameter's name, which may be anything.
 fn not_text(query: &str) -> Option<Violation> {
-    let is_text = |(raw, name, value): &(&str, String, String)| {
-        let sent =
-            raw.to_ascii_lowercase().matches("%ef%bf%bd").count() + raw.matches('\u{fffd}').count();
-        let replaced = [name, value].map(|text| text.matches('\u{fffd}').count());
-        replaced.iter().sum::<usize>() == sent
-    };
-    let raw = query.split('&').filter(|raw| !raw.is_empty());
-    let decoded = raw.filter_map(|raw| {
-        let (name, value) = pairs(raw).pop()?;
-        Some((raw, name, value))
-    });
-    let (_, name, _) = decoded.into_iter().find(|pair| !is_text(pair))?;
-    Some(Violation::new(name, "has bytes that are not UTF-8"))
+    const REPLACEMENT: char = '\u{fffd}';
+    let sent = query.to_ascii_lowercase().matches("%ef%bf%bd").count()
+        + query.matches(REPLACEMENT).count();
+    let decoded = pairs(query).into_iter();
+    let decoded = decoded.map(|(name, value)| [name, value].concat());
+    let found: usize = decoded.map(|text| text.matches(REPLACEMENT).count()).sum();
+    let fault = || Violation::new("the query", "has a parameter with bytes that are not UTF-8");
+    (found != sent).then(fault)
 }
 
 fn pairs(query: &str) -> Vec<(String, String)> {
@@ -109,9 +114,9 @@ pub(crate) fn query_is_sound(bytes: &[u8]) {
     };
     let uri: Uri = uri;
     for mut query in [Query::of(&uri), Query::with_number(&uri, "number")] {
-        let given = query.0.len();
+        let given = query.pairs.len();
         assert!(given <= bytes.len() + 1);
-        let names: Vec<String> = query.0.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = query.pairs.iter().map(|(name, _)| name.clone()).collect();
         let taken = names.iter().map(|name| query.take_all(name).len());
         assert_eq!(taken.sum::<usize>(), given);
         assert!(query.is_empty());

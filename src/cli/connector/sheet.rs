@@ -33,7 +33,8 @@ pub(super) fn whose(sheet: &Sheet) -> &'static str {
     if sheet.names_users {
         "belong to the user whom the CRM names"
     } else {
-        "belong to the token, because the CRM is not asked for the token's user: a new token starts without stored answers"
+        "belong to the token, because the CRM is not asked for the token's user: a new token starts without stored \
+         answers"
     }
 }
 

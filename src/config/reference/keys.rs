@@ -121,8 +121,8 @@ pub(super) const SETTINGS: [Setting; 54] = [
         "cache.admitted",
         "how long a credential stays verified after the CRM accepted it. After that, contactd \
          asks the CRM before it serves a stored answer; if the CRM cannot be reached, or does not \
-         reply within `lookup.soft_deadline`, it serves the stored answer. A hit in the last fifth of this time verifies the credential again in \
-         the background. [Example](SECURITY.md#whose-answer-it-is)",
+         reply within `lookup.soft_deadline`, it serves the stored answer. A hit in the last fifth \
+         of this time verifies the credential again in the background. [Example](SECURITY.md#whose-answer-it-is)",
     ),
     in_words(
         "redis.url",

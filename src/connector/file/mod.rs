@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::group::GroupResult;
 use super::profile::Profile;
 use super::record::{Enrichment, List, Record};
-use super::success::{is_failure, says_failed};
+use super::success::says_failed;
 use super::{Connector, CrmSession, NumberSearch, Reached, Search, Sheet};
 use crate::domain::json::text;
 use crate::domain::{Contact, LookupError, WhoAmI};
@@ -134,7 +134,7 @@ impl Connector for FileConnector {
 impl WhoAmIRequest {
     /// Whose credential it is, if the reply says so.
     fn identity(&self, reply: &Value) -> Option<WhoAmI> {
-        if is_failure(reply) || says_failed(reply) {
+        if says_failed(reply) {
             return None;
         }
         let account = self.account.as_ref().map(|path| only_id(path, reply));

@@ -222,10 +222,7 @@ impl E164 {
     /// The number with `digits` after a `+`, of any length; `None` if no country has that calling
     /// code.
     fn abroad(digits: &str) -> Option<Self> {
-        PHONE_NUMBER_UTIL
-            .parse(format!("+{digits}"), None)
-            .ok()
-            .map(|number| Self::settled(&number).without_foreign_zero())
+        Self::abroad_as_written(digits).map(Self::without_foreign_zero)
     }
 
     /// The same, but no zero is left out that the plan does not have.

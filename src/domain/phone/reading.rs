@@ -84,7 +84,7 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> 
 /// A number after an international prefix.
 ///
 /// In some regions the prefix is `00` and digits that choose a carrier: `008` in South Korea, `0055`
-/// in Brazil. People and switches there also write `00`, as the ITU recommends (E.123), so that
+/// in Brazil. People and switches there also write `00`, as the ITU recommends (E.123). So
 /// `0081 90…` may be a number of Japan or, after `008`, of North America.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Abroad {
@@ -131,7 +131,7 @@ fn is_usual_prefix(digits: &str, region: Region) -> bool {
 
 /// The number after `00`, in any region. Only a zero may be between calling code and number: the
 /// engine would also take the 1 after the calling code 1 for a trunk prefix.
-pub(super) fn after_double_zero(digits: &str) -> Option<E164> {
+fn after_double_zero(digits: &str) -> Option<E164> {
     let rest = digits.strip_prefix("00")?;
     let is_written_so = |number: &E164| {
         let with_zero = format!("{}0{}", number.calling_code, number.national());

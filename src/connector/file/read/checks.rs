@@ -101,11 +101,12 @@ pub(super) fn check_pages(table: &Table<'_>, plan: &RequestPlan) {
     let is_replaced = |(name, argument): &(String, Argument)| {
         parameter == Some(name) && argument.templates().iter().any(|it| !it.is_literal())
     };
-    if let Some(pages) = table
-        .get("pages")
-        .filter(|_| plan.query.iter().any(is_replaced))
-    {
-        pages.fault("would replace a parameter of the query that has a slot: the next page would ask for something else");
+    let replaces = plan.query.iter().any(is_replaced);
+    if let Some(pages) = table.get("pages").filter(|_| replaces) {
+        pages.fault(
+            "would replace a parameter of the query that has a slot: the next page would ask for \
+             something else",
+        );
     }
 }
 
