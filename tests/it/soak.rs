@@ -6,7 +6,7 @@ use contactd::clock;
 
 use run::memory::{AtRest, JUDGED_FROM, REMEMBERED, SentCredentials};
 use run::plan::{KINDS, Times, plan};
-use run::{Load, hits_are_back, run};
+use run::{Load, run};
 
 #[allow(
     clippy::print_stdout,
@@ -39,20 +39,6 @@ fn a_seed_plans_the_same_faults_again_and_another_seed_others() {
     let kinds = plan(1, hour).into_iter().map(|fault| fault.kind);
     let kinds: std::collections::BTreeSet<_> = kinds.collect();
     assert_eq!(kinds.len(), KINDS, "an hour has all of them");
-}
-
-#[test]
-fn the_share_of_hits_is_compared_unless_the_machine_was_slower_afterwards() {
-    let (before, during) = ((11_120, 62), 36);
-    for (after, is_back) in [
-        ((11_000, 58), true),
-        ((11_000, 45), false),
-        // As in a run that ended beside builds and other tests.
-        ((2_379, 45), true),
-        ((2_379, 30), false),
-    ] {
-        assert_eq!(hits_are_back(before, during, after), is_back, "{after:?}");
-    }
 }
 
 /// Credentials that a replica was sent in a minute: as estimated for a run that did not count them,

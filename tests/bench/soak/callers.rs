@@ -33,6 +33,8 @@ type Client = ContactServiceClient<Http<HttpConnector, tonic::body::Body>>;
 const CALLS: usize = 300;
 /// Nobody waits longer for an answer that does not come.
 const GIVEN_UP: Duration = Duration::from_secs(10);
+/// The usual deadline.
+const AMPLE: Duration = Duration::from_secs(2);
 
 fn client(soak: &Soak, replica: usize) -> anyhow::Result<Client> {
     let mut connector = HttpConnector::new();
@@ -121,11 +123,12 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
     });
     // Some have little time, and some hang up.
     let (deadline, patience) = match rng.u8(..20) {
-        0 => (rng.u64(1..50), GIVEN_UP),
-        1 => (2_000, Duration::from_millis(rng.u64(..30))),
-        _ => (2_000, GIVEN_UP),
+        0 => (Duration::from_millis(rng.u64(1..50)), GIVEN_UP),
+        1 => (AMPLE, Duration::from_millis(rng.u64(..30))),
+        _ => (AMPLE, GIVEN_UP),
     };
-    let deadline = Duration::from_millis(deadline);
+    let may_be_hit = was_good && trigger != pb::Trigger::ManualRefresh && deadline == AMPLE;
+    let is_repeat = may_be_hit && soak.repeats.repeats(person, &asked);
     request.set_timeout(deadline);
     let answer = clock::timeout(patience, client.find_contact(request)).await;
     let received = clock::now();
@@ -142,10 +145,16 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
             let how = answer.lookup.unwrap_or_default();
             let is_hit = how.source() != pb::Source::Crm;
             soak.figures.answered(is_hit, received - asked.began);
+            if is_repeat {
+                soak.figures.repeated(is_hit);
+            }
             true
         }
         Some(Err(status)) => {
             let reason = soak.refused(replica, asked.began, &status);
+            if is_repeat {
+                soak.figures.repeated(false);
+            }
             if reason == CUT_OFF {
                 soak.check_cut_off(replica, asked.began, received, deadline);
             }
@@ -224,7 +233,9 @@ pub(crate) async fn edit(soak: Arc<Soak>, mut rng: Rng) -> anyhow::Result<()> {
             scope: Some(scope),
         };
         let asked = clock::now();
+        soak.repeats.invalidates(person, &edited);
         let call = client(&soak, replica)?.invalidate_contacts(request).await;
+        soak.repeats.invalidates(person, &edited);
         match call {
             Ok(_) => {
                 let confirmed = clock::now();

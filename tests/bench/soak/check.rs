@@ -63,6 +63,7 @@ impl Soak {
             Owner::Nobody => return self.wrong(Wrong::Stranger, asked, "a made-up token"),
         };
         let age = self.check_age(asked, answer);
+        self.remember(person, asked, answer, age);
         let late = self.lateness.longest(asked.began - HEARD, to);
         let span = Span {
             stated: asked
@@ -103,6 +104,21 @@ impl Soak {
             if !may(span.from()) {
                 self.wrong(wrong, asked, format!("nobody, age {age:?}, {span:?}"));
             }
+        }
+    }
+
+    /// Remembers a complete answer. A repeat of its look-up should find it stored.
+    fn remember(&self, person: usize, asked: &Asked, answer: &FindContactResponse, age: Duration) {
+        let is_complete = answer.lookup.as_ref().is_some_and(|lookup| lookup.complete);
+        if let Some(loaded) = asked.began.checked_sub(age)
+            && is_complete
+        {
+            let ages = if names(answer).is_empty() {
+                ABSENT
+            } else {
+                FOUND
+            };
+            self.repeats.answered(person, asked, loaded, ages.fresh);
         }
     }
 

@@ -39,11 +39,31 @@ impl Sample {
     }
 }
 
-/// Answers of one second.
+/// How many look-ups were answered, and how many of them were hits.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Answers {
+    pub(crate) all: usize,
+    pub(crate) hits: usize,
+}
+
+impl Answers {
+    fn count(&mut self, is_hit: bool) {
+        self.all += 1;
+        self.hits += usize::from(is_hit);
+    }
+
+    /// Hits of a hundred.
+    pub(crate) fn percent(self) -> usize {
+        self.hits * 100 / self.all.max(1)
+    }
+}
+
+/// One second.
 #[derive(Debug, Clone, Copy, Default)]
 struct Second {
-    answers: usize,
-    hits: usize,
+    answers: Answers,
+    /// Of repeats. A refused one is not a hit.
+    repeats: Answers,
 }
 
 #[derive(Debug)]
@@ -63,34 +83,51 @@ impl Figures {
         }
     }
 
-    pub(crate) fn answered(&self, is_hit: bool, took: Duration) {
+    fn now(&self, count: impl FnOnce(&mut Second)) {
         let second = usize::try_from(self.began.elapsed().as_secs()).unwrap_or_default();
         let mut seconds = self.seconds.lock();
         if seconds.len() <= second {
             seconds.resize(second + 1, Second::default());
         }
-        seconds[second].answers += 1;
-        seconds[second].hits += usize::from(is_hit);
+        count(&mut seconds[second]);
+    }
+
+    pub(crate) fn answered(&self, is_hit: bool, took: Duration) {
+        self.now(|second| second.answers.count(is_hit));
         if is_hit {
             let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
             self.took.lock().push(micros);
         }
     }
 
-    /// Answers, and hits of a hundred, from one second to another.
-    pub(crate) fn hit_rate(&self, from: Duration, to: Duration) -> (usize, usize) {
+    /// A look-up that repeats one that was answered a moment ago was answered or refused.
+    pub(crate) fn repeated(&self, is_hit: bool) {
+        self.now(|second| second.repeats.count(is_hit));
+    }
+
+    fn sum(&self, from: Duration, to: Duration, of: fn(&Second) -> Answers) -> Answers {
         let seconds = self.seconds.lock();
         let at = |time: Duration| usize::try_from(time.as_secs()).unwrap_or_default();
-        let some = seconds.iter().take(at(to)).skip(at(from));
-        let (answers, hits) = some.fold((0, 0), |(answers, hits), second| {
-            (answers + second.answers, hits + second.hits)
-        });
-        (answers, hits * 100 / answers.max(1))
+        let some = seconds.iter().take(at(to)).skip(at(from)).map(of);
+        some.fold(Answers::default(), |sum, second| Answers {
+            all: sum.all + second.all,
+            hits: sum.hits + second.hits,
+        })
+    }
+
+    /// The answers from one second to another.
+    pub(crate) fn answers(&self, from: Duration, to: Duration) -> Answers {
+        self.sum(from, to, |second| second.answers)
+    }
+
+    /// The repeats from one second to another.
+    pub(crate) fn repeats(&self, from: Duration, to: Duration) -> Answers {
+        self.sum(from, to, |second| second.repeats)
     }
 
     fn row(&self, from: Duration, samples: &[Option<Sample>], wrong: usize) {
         let now = self.began.elapsed();
-        let (answers, rate) = self.hit_rate(from, now);
+        let answers = self.answers(from, now);
         let mut took = std::mem::take(&mut *self.took.lock());
         took.sort_unstable();
         let hit = |percent: usize| {
@@ -105,8 +142,10 @@ impl Figures {
             figures.collect::<Vec<_>>().join(" ")
         };
         println!(
-            "{:>6.1} {answers:>8} {rate:>5} {:>7.2} {:>7.2} {:>12} {:>12} {:>15} {wrong:>6}",
+            "{:>6.1} {:>8} {:>5} {:>7.2} {:>7.2} {:>12} {:>12} {:>15} {wrong:>6}",
             now.as_secs_f64() / 60.0,
+            answers.all,
+            answers.percent(),
             hit(50),
             hit(99),
             all(|sample| sample.resident_mib),

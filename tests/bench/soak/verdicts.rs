@@ -42,7 +42,7 @@ pub(crate) enum Wrong {
     ReplicaFailed,
     /// Early hints became an answer.
     HintsAnswered,
-    /// The share of hits did not come back.
+    /// Repeats are no hits after the faults.
     HitRate,
     /// Something is left of those who left.
     LeftOver,
