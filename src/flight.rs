@@ -173,7 +173,8 @@ where
         };
         flight.span = span;
         let seat = flight.seat(false);
-        // Replaces one that may not be joined, which ends without an entry.
+        // Replaces the flight that may not be joined, if there is one. That flight ends without an
+        // entry on the board.
         open.insert(key, flight.clone());
         drop(open);
         let entry = BoardEntry {

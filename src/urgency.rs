@@ -222,9 +222,9 @@ impl Urgency {
     }
 
     /// Returns whether the load is wanted even if nobody waits for it. Once true it stays true. It
-    /// becomes true in two cases. The credential is verified, and either somebody other than a
-    /// batch asks for the load, or the load spends a call. Or the CRM accepts the credential in
-    /// this load.
+    /// becomes true if the CRM accepts the credential in this load. Under a credential that is
+    /// already verified, it becomes true if somebody other than a batch asks for the load, or if
+    /// the load spends a call.
     #[must_use]
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Relaxed)

@@ -193,7 +193,7 @@ impl Past {
         self.missing.at(now).count != before
     }
 
-    /// Returns true if Redis lost its data. Its count is not trusted at once then.
+    /// Returns true if Redis lost its data. After a loss, its count is trusted only after a wait.
     fn data_began_anew(&mut self, kept_for: Duration, now: Instant) -> bool {
         let kept_since = now.checked_sub(kept_for).unwrap_or(now);
         let before = self.kept_since;

@@ -15,8 +15,8 @@
 --            pop     until when the background lanes are stopped for a call pop that waits for a place on the wire
 --            dN, sN  calls of the part N of a day, of all lanes and of the background lanes
 -- KEYS[5], KEYS[6]  the calls on the wire, of all lanes and of the background lanes: a name each, and until when
--- KEYS[7], KEYS[8]  as of the log: a hash with the data token after the last loss, and when each replica has polled;
---                   not in a cluster
+-- KEYS[7], KEYS[8]  two keys of the log: a hash with the data token after the last loss, and a sorted set with the
+--                   last poll of each replica; not in a cluster
 -- ARGV     1: '1' for a background lane   2, 3: interval and tolerance of all   4, 5: of the share
 --          6: how long the caller would wait, -1 for however long   7: how long a call pop may be late
 --          8, 9: calls that a window may hold, of all and of the share   10: the length of a window
@@ -80,7 +80,7 @@ local rest = read(3, LONGEST_PAUSE)
 local share_rest = read(4, LONGEST_PAUSE)
 local pop = read(5, LONGEST_PAUSE + tolerance + interval)
 local kept = read(6, keeps)
--- A call that does not wait for lost calls leaves it to others to wait.
+-- A call that need not wait for lost calls ignores the mark, and leaves it to those that must.
 local unknown = unknown_for > 0 and read(7, unknown_for) or now
 if tonumber(stored[9] or 0) > now then
   limit = math.min(limit, tonumber(stored[8]))
@@ -251,7 +251,7 @@ if granted then
   count_in_totals()
   all = all + interval
   redis.call('ZADD', KEYS[2], text(now + hold), ARGV[12])
-  -- A call that does not wait for lost calls hides no loss.
+  -- A call that is granted while others still wait for lost calls must not hide the loss.
   local others_wait = math.max(unknown, tonumber(stored[7] or 0)) > now
   if is_lost or not others_wait then stored[10] = text(now + hold) end
   if not is_lost and not others_wait then redis.call('ZADD', KEYS[2], stored[10], '') end

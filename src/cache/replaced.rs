@@ -101,7 +101,8 @@ impl Outbox {
         }
     }
 
-    /// Publishes that there were too many users, and only once: readers forget everything for it.
+    /// Publishes that there were too many users. Does so only once, because readers then drop
+    /// everything.
     async fn publish_overflow(&self, sending: &PendingReplacements) -> bool {
         if !sending.is_overfull() {
             return true;

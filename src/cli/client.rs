@@ -34,8 +34,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait for a connection, and for its TLS handshake.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How often a silent connection is tried. Otherwise a batch would wait for ever for a machine that
-/// is gone.
+/// How often a silent connection is pinged. Otherwise a batch would wait for ever for a machine
+/// that is gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]

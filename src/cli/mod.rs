@@ -54,8 +54,8 @@ pub(crate) struct CliArgs {
     #[arg(long, global = true, value_enum, env = "CONTACTD_LOG_FORMAT")]
     log_format: Option<LogFormat>,
 
-    /// What is logged: error, warn, info, debug, or directives such as contactd=debug; overrides
-    /// log.level of the settings [default: info].
+    /// What is logged: error, warn, info, debug, trace, or directives such as contactd=debug;
+    /// overrides log.level of the settings [default: info].
     #[arg(long, global = true, env = "CONTACTD_LOG", value_name = "LEVEL")]
     log_level: Option<Level>,
 }
@@ -69,8 +69,9 @@ enum Command {
     /// only if CONTACTD__REDIS__URL is set.
     ///
     /// SIGTERM or ctrl-c shuts it down gracefully; a second signal stops it at once. SIGHUP reads
-    /// --config again: clients, certificates, quotas, ages, shared logins, log.level and
-    /// log.lookups change at run time. The log lists the changes that wait for a restart.
+    /// --config again: clients, grpc.insecure, certificates, quotas (except their scope), ages,
+    /// shared logins, log.level and log.lookups change at run time. The log lists the changes that
+    /// wait for a restart.
     Serve {
         /// The settings, a TOML file. deploy/config.example.toml documents every key. Variables
         /// such as CONTACTD__GRPC__LISTEN override it.

@@ -46,8 +46,9 @@ impl Effective {
         Changes { taken_up, waiting }
     }
 
-    /// What `new`, read after `latest`, changes in a daemon that was started with these settings.
-    /// That includes settings that waited for a restart after `latest`, and no longer wait.
+    /// Returns the settings that change if a daemon that was started with these settings reads
+    /// `new` after `latest`. Includes those that waited for a restart after `latest`, and no longer
+    /// wait.
     #[must_use]
     pub(crate) fn applied(&self, latest: &Self, new: &Self) -> Vec<String> {
         let now = self.changes(new);

@@ -73,7 +73,7 @@ impl Grpc {
     /// whether connections are encrypted at all, do not change.
     ///
     /// # Errors
-    /// If everybody could call then: the open port may differ from the port of `new`.
+    /// If everybody could then call the port that is open. It may differ from the port of `new`.
     pub(crate) fn reloaded(&self, new: &Self) -> Result<Self, Fault> {
         let tls = self.tls.as_ref();
         let tls = tls.map(|tls| new.tls.as_ref().unwrap_or(tls));

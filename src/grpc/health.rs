@@ -21,7 +21,7 @@ const WATCH_AGAIN: Duration = Duration::from_secs(10);
 /// give one back ([`FairPlaces::try_enter`]).
 pub(super) const NO_PLACE: Overload = Overload::Front {
     message: "too many health calls: all places are in use (eight watches and four checks for each of \
-              grpc.max_connections), and only an address or connection that has more of them than this one loses one",
+              grpc.max_connections), and no other address or connection holds more of them than yours",
     retry_after: WATCH_AGAIN,
 };
 

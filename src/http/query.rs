@@ -28,7 +28,8 @@ impl Query {
             Some((name, number)) if name == parameter => format!("{name}={}", plus_kept(number)),
             _ => pair.to_owned(),
         });
-        // A display name may be in any encoding, and the number in it names nobody else.
+        // The number's parameter need not be UTF-8: a display name may be in any encoding, and does
+        // not change the number.
         let others = query
             .split('&')
             .filter(|pair| pair.split('=').next() != Some(parameter));

@@ -120,7 +120,8 @@ impl Keeper {
                 Some(made) => made,
                 None => self.connect().await,
             };
-            // Before anybody can use it: from now on it counts that nobody has polled on it.
+            // Counted before anybody can use the connection: nothing from it is used until the log
+            // has been polled on it.
             let number = self.made.fetch_add(1, Ordering::AcqRel) + 1;
             let live = Arc::new(LiveConnection::new(connection, number));
             let sound = is_sound(shortfall.as_ref());

@@ -170,9 +170,9 @@ impl<'a> Answering<'a> {
     }
 
     /// Returns whether it is worth waiting for the rest. It is if somebody waits and has time left.
-    /// Otherwise two things are needed. The answer so far is young enough for a caller who comes
-    /// now. And somebody waits, or the complete answer can still be stored, or the load is of a
-    /// batch, whose other numbers may share the calls.
+    /// Otherwise the answer so far must be young enough for a caller who comes now, and one of
+    /// these must be true: somebody waits, the complete answer can still be stored, or the load
+    /// belongs to a batch, whose other numbers may share the calls.
     fn is_of_use(&self, details: &Details) -> bool {
         let (load, deps) = (self.load, &self.load.resolver.deps);
         let is_awaited = load.early.is_awaited();

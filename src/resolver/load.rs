@@ -43,8 +43,8 @@ impl Load {
         });
     }
 
-    /// If stored answers count, the answer that another flight or replica has stored by now.
-    /// Otherwise the CRM's answer.
+    /// Returns the answer that another flight or replica has stored by now, if stored answers count
+    /// and that one is good enough. Otherwise returns the CRM's answer.
     async fn load(&self) -> LoadResult<Loaded> {
         let deps = &self.resolver.deps;
         if let Some(leases) = &deps.leases

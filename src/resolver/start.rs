@@ -27,8 +27,9 @@ impl Resolver {
         }
     }
 
-    /// When a CRM call for the question would be too late: at the caller's deadline, or else after
-    /// `lookup.timeout`. If a phone rings, at whichever is earlier: a load takes no longer.
+    /// Returns when a CRM call for the question would be too late: at the caller's deadline, or
+    /// after `lookup.timeout` if there is none. For a call pop it is the earlier of the two,
+    /// because its load may not take longer.
     pub(super) fn deadline(&self, question: &Question) -> Option<Instant> {
         let (end, deadline) = (clock::after(self.config.timeout), question.deadline);
         match question.trigger.lane() {

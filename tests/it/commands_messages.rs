@@ -360,7 +360,7 @@ async fn a_certificate_that_is_not_accepted_is_said_why_and_what_to_do() {
             &["not for \"localhost\"", "pbx.example, 10.0.0.9", "--server"],
         ),
         ask(nameless, &own, &["not for \"localhost\"", "subjectAltName"]),
-        ask(itself, &own, &["an authority's own", "contactd tls init"]),
+        ask(itself, &own, &["is a CA certificate", "contactd tls init"]),
         ask(sound, &other, &["not trusted", "other.pem", "--ca-file"]),
         case(
             &["--server", &format!("https://localhost:{sound}")],

@@ -225,7 +225,7 @@ async fn a_log_of_a_spreadsheet_is_read_and_each_faulty_row_is_reported_once() {
         "calls.csv:11: the time \"yesterday 2:10 PM\"",
         "calls.csv:12: the number has lost its last digits",
         "calls.csv:13: the number \"nobody I know\"",
-        "calls.csv:14: the time \"26/9/2026 2:13 PM\" has no such month; if days come before months, use --day-first",
+        "calls.csv:14: the time \"26/9/2026 2:13 PM\" has no month from 1 to 12; if days come before months, use --day-first",
     ] {
         assert_eq!(said.matches(fault).count(), 1, "{fault}\n{said}");
     }

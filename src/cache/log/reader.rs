@@ -62,7 +62,7 @@ seen = type(seen) == 'string' and tonumber(seen)
 local is_older, is_known = seen and seen < polled, seen and polled > 0 and seen >= polled
 local is_other = server ~= '' and server ~= known
 try('HSETNX', KEYS[1], 'since', time)
--- Another replica has noticed the loss after this replica's last poll: what counts now is younger.
+-- Another replica has noticed the loss after this replica's last poll: the data that counts now began after that poll.
 if polled <= tonumber(redis.call('HGET', KEYS[1], 'since') or 0) then is_older = false end
 local is_lost = not data or #data ~= 8 or not loss or is_older or (is_other and not is_known)
 if is_lost or is_set then

@@ -53,7 +53,7 @@ const REASONS: [(&str, Option<&str>, &str); 14] = [
     (
         "BUDGET_EXHAUSTED",
         None,
-        "Wait longer with --timeout. The status page and `contactd status` show what the quota is spent on.",
+        "Wait longer with --timeout. The status page and `contactd status` show how much of the quota is spent.",
     ),
     (
         "CRM_UNAVAILABLE",

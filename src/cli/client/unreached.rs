@@ -139,7 +139,9 @@ impl Attempt<'_> {
             }
             // The name in rustls-webpki, whose error rustls does not translate.
             CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => (
-                untrusted("it is an authority's own (CA:TRUE), such as `openssl req -x509` makes"),
+                untrusted(
+                    "it is a CA certificate (CA:TRUE), like the one that `openssl req -x509` makes",
+                ),
                 format!("A server needs one that an authority issued: {INIT}"),
             ),
             other => (untrusted(&other.to_string()), self.trust()),

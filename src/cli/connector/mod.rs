@@ -37,8 +37,8 @@ enum ConnectorCommand {
     Page(page::PageArgs),
     /// Look up numbers with a connector, and show each request and what became of each record.
     ///
-    /// Without --send and --replies nothing is sent: the requests are shown as they would be sent,
-    /// as if the CRM found nobody. The CRM's credential comes from the variable
+    /// Without --send and --replies nothing is sent: the output shows the requests that would be
+    /// sent if the CRM found nobody. The CRM's credential comes from the variable
     /// CONTACTD_AUTH_HEADER only; it is never printed and never recorded. With --send, `whoami` is
     /// called too. The output says whether the CRM names a user and an account, and shows no id.
     ///
@@ -53,8 +53,8 @@ enum ConnectorCommand {
     /// Compare look-ups with recordings of a CRM and with what is expected of them.
     ///
     /// A case is a directory with recordings (*.http) and expect.toml. Without --connector, the
-    /// directory above the case names the connector: a file NAME.toml or NAME.json beside it, or
-    /// else the built-in one called NAME.
+    /// case's parent directory has the connector's name: NAME.toml or NAME.json next to that
+    /// directory, or else the built-in connector NAME.
     ///
     /// Exit codes: 0 every case passed, 1 some failed, 2 a file cannot be read or is faulty.
     Test(test::TestArgs),

@@ -147,7 +147,9 @@ pub(super) fn after_a_dry_run(sheet: &Sheet) -> String {
         .filter(|request| request.purpose.starts_with("details"))
         .map(|request| format!("\n  {}: {}", request.purpose, request.title))
         .collect();
-    let mut words = "Nothing was sent: --send sends, --replies answers from recordings.".to_owned();
+    let mut words =
+        "Nothing was sent. Use --send to call the CRM, or --replies to answer from recordings."
+            .to_owned();
     if !details.is_empty() {
         words += &format!(
             "\nIf contacts are found, these requests are sent too:{}",

@@ -57,8 +57,8 @@ enum PlanCommand {
 #[derive(Debug, clap::Args)]
 struct ReplayArgs {
     /// The call log: CSV with a header, as telephone systems and spreadsheets write it. Columns:
-    /// time (or date and time), user, number; if present also account, connector, and known (yes
-    /// or no). A time without a zone is in UTC. If it is -, standard input is read.
+    /// time (or date and time), user, number; if present also account, connector, and known (yes or
+    /// no). A time without a zone is in UTC. If CALLS.csv is -, standard input is read.
     #[arg(required = true, value_name = "CALLS.csv")]
     file: Option<PathBuf>,
     /// The settings to plan for [default: those of `contactd serve` without settings].

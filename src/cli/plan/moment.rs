@@ -19,7 +19,7 @@ pub(super) enum MomentError {
     Form,
     #[error("is not a day of the calendar")]
     Date,
-    #[error("has no such month; if days come before months, use --day-first")]
+    #[error("has no month from 1 to 12; if days come before months, use --day-first")]
     Month,
     #[error("is before 1970 or after 2199")]
     Range,

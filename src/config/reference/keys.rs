@@ -101,7 +101,7 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "cache.memory",
-        "memory for stored answers, bookkeeping included. One answer takes about 0.4 to 0.8 KiB",
+        "memory for stored answers, bookkeeping included. One answer takes about 0.35 to 0.7 KiB, more with many contacts",
     ),
     setting("cache.found.fresh", "how long a found contact is fresh"),
     setting(
@@ -191,7 +191,7 @@ pub(super) const SETTINGS: [Setting; 54] = [
     setting("lookup.max_contacts", "contacts per answer"),
     setting(
         "lookup.withheld",
-        "your own texts for \"no number came with the call\"",
+        "further texts that stand for a withheld number",
     ),
     setting(
         "lookup.max_concurrent_calls",

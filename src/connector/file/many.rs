@@ -132,7 +132,8 @@ impl FileConnector {
             let scope = plan.request.in_round(&scope, round.as_ref());
             self.read(crm, plan, &scope, is_left_out).await
         });
-        // A failure here may only be about the size of the group, so the find has not failed yet.
+        // The size of the group may be the only reason for a failure here, so the find has not
+        // failed yet.
         let lists: Result<Vec<_>, LookupError> = join_all(lists).await.into_iter().collect();
         Ok(joined(lists?))
     }

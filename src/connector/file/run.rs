@@ -31,8 +31,8 @@ pub(super) fn scope_of(crm: &CrmSession) -> SlotScope<'_> {
 }
 
 impl EachValue {
-    /// The values of `for`, each once. There may be one more than requests are made for, which
-    /// shows the caller that some are left out.
+    /// The values of `for`, each once. There may be one more than requests are made for. It shows
+    /// the caller that some values are left out.
     pub(super) fn texts(&self, scope: &SlotScope<'_>) -> Vec<String> {
         let mut texts: Vec<String> = Vec::new();
         for text in self

@@ -27,9 +27,9 @@ impl E164 {
         read
     }
 
-    /// Without a zero that its plan does not have: "+45 (0)22 12 34 56", or the trunk prefix that
-    /// Poland has abolished. The zero stays if the rest is not in use, or if numbers of the plan
-    /// may begin with one and have that length.
+    /// Removes a zero that the plan does not have: "+45 (0)22 12 34 56", or the trunk prefix that
+    /// Poland has abolished. Keeps it if the number is valid with it or not valid without it, or if
+    /// the plan has numbers of this length that begin with a zero.
     pub(super) fn without_foreign_zero(self) -> Self {
         let bare = Self {
             leading_zeros: 0,

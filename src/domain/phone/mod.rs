@@ -225,7 +225,7 @@ impl E164 {
         Self::abroad_as_written(digits).map(Self::without_foreign_zero)
     }
 
-    /// The same, but no zero is left out that the plan does not have.
+    /// The same, but keeps a zero that the plan does not have.
     fn abroad_as_written(digits: &str) -> Option<Self> {
         let number = PHONE_NUMBER_UTIL.parse(format!("+{digits}"), None).ok()?;
         Some(Self::settled(&number))

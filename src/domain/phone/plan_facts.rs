@@ -24,7 +24,7 @@ impl PlanFacts {
     pub(crate) fn of(number: &E164) -> Self {
         let engine = number.to_engine();
         let region = PHONE_NUMBER_UTIL.get_region_for_number(&engine);
-        // The plan's main region, if the number belongs to none of them.
+        // The plan's main region, if the number belongs to no region.
         let main = || PHONE_NUMBER_UTIL.get_region_for_country_code(engine.country_code);
         let region = region.or_else(main);
         Self {

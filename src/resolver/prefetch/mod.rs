@@ -1,4 +1,4 @@
-//! The first-run batch: looks up many numbers, after call pops.
+//! The first-run batch: looks up many numbers, at a lower priority than call pops.
 //!
 //! Fresh answers are found first, with one round trip for each 500 numbers. The rest are looked up
 //! in the given order, most recent calls first, a limited number at a time. Each goes through the

@@ -36,8 +36,8 @@ pub(super) fn check_post(table: &Table<'_>, plan: &RequestPlan) {
     };
     if !is_known_read(plan) && !table.has("reads_because") {
         post.fault(
-            "does not look like a read, as /contacts/search or /query does; say in reads_because why it \
-             changes nothing",
+            "does not look like a read, unlike /contacts/search or /query; say in reads_because why it changes \
+             nothing",
         );
     }
     if let Some(BodyPlan::Json(body)) = &plan.body

@@ -71,7 +71,8 @@ pub(super) fn error_rule(field: Field<'_>) -> Option<ReplyRule> {
 }
 
 /// A reply that refuses the call does not say that nobody has the number, and proves no credential.
-/// With a condition on the body, a status of another meaning may say so.
+/// A status that only sometimes refuses the call may mean "nobody" if the rule has a condition on
+/// the body.
 fn check_nothing(table: &Table<'_>, statuses: &[RangeInclusive<u16>], is_any: bool) {
     let covers = |status: u16| statuses.iter().any(|range| range.contains(&status));
     let unclear = UNCLEAR.into_iter().chain(500..=599).filter(|_| is_any);
