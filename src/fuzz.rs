@@ -22,6 +22,8 @@ mod stored;
 mod tests;
 
 pub(crate) use files::platform;
+#[cfg(test)]
+pub(crate) use files::platform_at;
 pub use files::{connector_file, path};
 pub use mutate::mutated;
 pub use numbers::{formats, number, phone_field};

@@ -74,7 +74,7 @@ impl PlatformReplies {
             no_extensions: encode(words::warning(
                 "This CRM cannot be searched for internal extensions",
                 &*format!(
-                    "{name} keeps telephone numbers only, so the extension was not looked up."
+                    "contactd searches {name} by telephone number only, so the extension was not looked up."
                 ),
             )),
         }
@@ -174,7 +174,7 @@ fn found(platform: &str, count: u32, quality: Quality) -> pb::ReturnMessage {
         Quality::Good => words::success(contacts),
         Quality::Stale => words::success(format!("{contacts}, as known from an earlier look-up")),
         Quality::Partial => words::warning(
-            format!("{contacts}; some details are missing or still being loaded"),
+            format!("{contacts}; something is missing or still being loaded"),
             "Look again in a moment, or refresh the contact.",
         ),
     }
@@ -192,7 +192,7 @@ fn not_found(platform: &str, quality: Quality) -> pb::ReturnMessage {
             "Your {platform} account had no contact with this number. Refresh to look again."
         ),
         Quality::Partial => {
-            format!("{platform} returned more results than could be read. Refresh to look again.")
+            format!("{platform} could not be searched completely. Refresh to look again.")
         }
     };
     words::warning("Contact not found", &*hint)

@@ -74,7 +74,7 @@ pub(super) fn lookup_failed(error: &LookupError, platform: &str) -> pb::ReturnMe
         ),
         LookupError::DeadlineExceeded => warning(
             format!("{platform} takes longer than usual"),
-            "The look-up goes on; ask again in a moment.",
+            "The look-up may go on; ask again in a moment.",
         ),
         LookupError::NotCached => warning("No answer is stored for this number", None),
         LookupError::Overloaded => busy(),

@@ -205,7 +205,7 @@ fn shared_logins(config: &Config, platforms: &[Platform]) -> SharedLogins {
             tracing::info!(
                 platform,
                 who,
-                "connectors.{platform}.credential: questions without auth_header use the shared login"
+                "connectors.{platform}.credential: requests without auth_header use the shared login"
             );
         }
     }

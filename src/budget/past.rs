@@ -132,7 +132,7 @@ impl Past {
     /// known, and nothing waits for unknown calls.
     pub(super) fn new(quota: &Quota, config: &BudgetConfig, is_shared: bool, now: Instant) -> Self {
         let (call_timeout, is_known) = (config.call_timeout, config.is_past_known);
-        // The calls of a process leave the wire with it, but other replicas may have some there.
+        // When a process ends, its calls leave the wire. Other replicas may still have calls there.
         let at_start = match (is_known, is_shared) {
             (true, _) => Duration::ZERO,
             (false, true) => wait_for_unknown(quota, call_timeout),

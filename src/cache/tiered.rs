@@ -210,7 +210,7 @@ impl TieredCache {
         stored
     }
 
-    /// Counts a miss, if it is not yet known whose answer is needed.
+    /// Counts a miss of a look-up that does not know yet whose answer it needs.
     pub(crate) fn missed(&self, fetched: &Fetched) {
         self.memory_counters.count(None);
         if fetched.held.is_some() {

@@ -17,7 +17,8 @@ use crate::proto_json;
 /// Nobody has the number.
 pub(super) const NOT_FOUND: u8 = 3;
 
-/// Up to this many digits may be an internal extension that somebody forgot to call one.
+/// Up to this many digits may be an internal extension that somebody forgot to mark with
+/// --extension.
 const SHORT: usize = 6;
 
 #[expect(

@@ -233,7 +233,7 @@ async fn carry_out(args: CliArgs, lines: &LogLines) -> Result<ExitCode, Failure>
         log_format,
         log_level,
     } = args;
-    // What `connector` prints says what went wrong; log lines would only repeat it.
+    // What `connector` and `plan` print says what went wrong; log lines would only repeat it.
     let quiet =
         matches!(command, Command::Connector(_) | Command::Plan(_)).then(|| "error".parse().ok());
     let log = LogArgs {

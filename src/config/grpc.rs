@@ -194,7 +194,7 @@ fn check_clients(grpc: &Grpc, section: &mut Section<'_>) {
     }
 }
 
-/// What the clients of the list have that were checked before.
+/// The names, certificates and tokens of the clients that were already checked.
 #[derive(Default)]
 struct Earlier<'c> {
     names: HashSet<&'c str>,

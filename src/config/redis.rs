@@ -54,8 +54,8 @@ pub(super) fn redis(section: &mut Section<'_>) -> RedisSettings {
     }
 }
 
-/// The number of replicas. It determines each replica's share of a quota if Redis cannot report how
-/// many there are.
+/// The least number of replicas that share a quota. It determines each replica's share while Redis
+/// cannot be reached.
 fn replicas(section: &mut Section<'_>) -> NonZeroU32 {
     if !section.is_given("replicas") {
         section.warn(

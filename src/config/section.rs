@@ -262,7 +262,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Reports unknown keys, beside those that the section can have.
+    /// Reports each unknown key, and lists the keys that the section can have.
     fn report(&mut self, unknown: Vec<Fault>) {
         let has = self.known_keys();
         for Fault { path, message } in unknown {

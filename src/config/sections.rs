@@ -128,7 +128,7 @@ fn otlp_endpoint(text: &str) -> Result<Url, String> {
         return Ok(url);
     }
     Err(
-        "must be http://host:port: the collector's OTLP over gRPC, beside the daemon and without TLS"
+        "must be http://host:port, where a collector receives OTLP over gRPC without TLS"
             .to_owned(),
     )
 }

@@ -152,7 +152,7 @@ pub(super) struct HttpRequest {
     pub(super) headers: HeaderMap,
     /// Usually empty for a GET.
     pub(super) body: Bytes,
-    /// Its path for people, if somebody watches and the CRM has not named it.
+    /// The path to show to people. `None` if nobody watches, or if the URL came from the CRM.
     pub(super) shown: Option<String>,
 }
 

@@ -7,8 +7,8 @@ use crate::budget::{CallKind, QuotaOutlook, Scopes};
 use crate::domain::{Lane, NumberFormat, Party, ScopeTag, Variants};
 
 impl Platform {
-    /// The texts that a search for `party` asks for, in the order that this scope's searches have
-    /// taught.
+    /// The texts that a search for `party` asks for, in the order learned from this scope's
+    /// searches.
     #[must_use]
     pub(crate) fn spellings(
         &self,

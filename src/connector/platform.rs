@@ -161,21 +161,22 @@ impl Platform {
     }
 
     /// The address of the settings or of the connector. The second value is the user's host if
-    /// calls go to it or contain it, otherwise it is empty.
+    /// that alone is the address, or if requests contain it. Otherwise it is empty, so that all
+    /// users at one address share a quota.
     fn base_and_host<'a>(&'a self, user: &'a User) -> (Cow<'a, str>, &'a str) {
         let named = user.host.as_ref().map_or("", Host::as_str);
+        let sent = if self.profile().inputs.host {
+            named
+        } else {
+            ""
+        };
         match (&self.config.base_url, &self.profile().base) {
-            // If the settings contain an address, no call goes to the host that a user names. So
-            // all users share one quota, unless requests send that host to the CRM.
-            (Some(base), _) if self.profile().inputs.host => (base.as_str().into(), named),
-            (Some(base), _) => (base.as_str().into(), ""),
+            (Some(base), _) => (base.as_str().into(), sent),
             (None, BaseForm::Host) => ("".into(), named),
             (None, form) => {
                 let address = form.address(user, &self.config.allowed_hosts);
-                (
-                    address.map_or("".into(), |url| String::from(url).into()),
-                    "",
-                )
+                let address = address.map_or_else(|_| String::new(), String::from);
+                (address.into(), sent)
             }
         }
     }

@@ -98,7 +98,7 @@ fn may_be_changed(double: f64) -> bool {
     const FIRST_WITH_GAPS: f64 = 9_007_199_254_740_992.0;
     #[expect(
         clippy::float_cmp,
-        reason = "equal means that six decimals are all there is"
+        reason = "if they are equal, the number has at most six decimals"
     )]
     let is_short = double.abs() < 1e9 && (double * 1e6).round() / 1e6 == double;
     !is_short && (double.abs() >= FIRST_WITH_GAPS || digits_of(double) > 15)

@@ -14,7 +14,7 @@ use url::{Url, form_urlencoded};
 /// What people see in place of a value of a path.
 const VALUE: &str = "{…}";
 
-/// The path of a request that the CRM has named itself, for people.
+/// What people see in place of a path that came from the CRM (a link, a redirect).
 pub(super) const NAMED_BY_THE_CRM: &str = "/{…}";
 
 /// How a CRM is called.
@@ -108,7 +108,8 @@ fn axios_text(text: &str) -> String {
 pub(crate) struct Request {
     method: ReadMethod,
     path: Vec<String>,
-    /// Which of its segments are words of the connector, and not values: a bit for each of the first.
+    /// Which of its segments are words of the connector, and not values: a bit for each of the
+    /// first 32.
     fixed: u32,
     /// Whether the path ends with a slash: to some CRMs that is another path.
     ends_with_slash: bool,
@@ -306,7 +307,7 @@ impl Request {
     }
 }
 
-/// The bit of the segment at this position; none if it is too far back.
+/// The bit of the segment at this position; 0 if the position is above 31.
 fn bit(segment: usize) -> u32 {
     let position = u32::try_from(segment).unwrap_or(u32::MAX);
     1_u32.checked_shl(position).unwrap_or(0)

@@ -78,7 +78,7 @@ pub(crate) struct CallCount {
 }
 
 impl CallCount {
-    /// Always as many.
+    /// The same number at least and at most.
     pub(super) fn just(calls: u32) -> Self {
         Self {
             least: calls,

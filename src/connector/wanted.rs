@@ -19,7 +19,7 @@ pub(crate) struct PathError(pub(super) &'static str);
 
 /// What the names in `[key={{…}}]` stand for.
 pub(super) trait PathNames {
-    /// The texts of a name. A text with one of them matches.
+    /// The texts that a name stands for. A member that equals one of them matches.
     fn texts(&self, wanted: &Wanted) -> Vec<String>;
 }
 

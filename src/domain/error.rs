@@ -31,7 +31,8 @@ pub(crate) enum LookupError {
     /// The CRM's reply cannot be used.
     #[error("the CRM's reply cannot be used: {0}")]
     CrmBadReply(BadReply),
-    /// The caller's deadline passed. The load continues and fills the cache.
+    /// The caller's deadline passed. The load continues if its credential is verified. Otherwise it
+    /// ends before its next call.
     #[error("the deadline passed before the CRM answered")]
     DeadlineExceeded,
     /// Only a stored answer was wanted, and there is none.

@@ -1,7 +1,7 @@
 //! Whom stored answers belong to: the user that the CRM names for the credential, if any.
 //!
 //! A caller's user id is an unverified claim. So answers are stored under an identity as well.
-//! Somebody else's valid credential, with a user id that was found out somewhere, finds nothing.
+//! Somebody who sends a valid credential of their own with another user's id finds nothing.
 
 use std::fmt;
 

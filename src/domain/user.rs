@@ -254,7 +254,8 @@ impl AuthHeader {
         } else {
             Zeroizing::new(text.trim().to_owned())
         };
-        // Looks at every byte even after an odd one, which compiles to vector instructions.
+        // Checks every byte even after a forbidden one: such a loop compiles to vector
+        // instructions.
         let odd = text
             .bytes()
             .fold(false, |odd, byte| odd | !(b' '..=b'~').contains(&byte));

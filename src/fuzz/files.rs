@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::Value;
+use url::Url;
 
 use crate::budget::{self, Budget};
 use crate::clock::SystemClock;
@@ -72,11 +73,19 @@ static CLIENTS: LazyLock<Option<HttpClients>> =
 /// # Panics
 /// If TLS cannot be set up.
 pub(crate) fn platform(connector: Arc<dyn Connector>) -> Platform {
+    platform_at(connector, "https://crm.example.com/base".parse().ok())
+}
+
+/// The same at the address of the settings, or else at that of the file.
+///
+/// # Panics
+/// If TLS cannot be set up.
+pub(crate) fn platform_at(connector: Arc<dyn Connector>, base_url: Option<Url>) -> Platform {
     let quotas = connector.profile().quotas;
     let config = ConnectorConfig {
         name: "file".to_owned(),
         connector,
-        base_url: "https://crm.example.com/base".parse().ok(),
+        base_url,
         allowed_hosts: Vec::new(),
         create_option: false,
         identity: IdentitySource::Crm,

@@ -44,7 +44,7 @@ impl HttpFront {
         &self,
         kind: RequestKind,
         parts: &Parts,
-        body: RequestBody,
+        body: RequestBody<'_>,
     ) -> Result<Admitted, ApiError> {
         let (limits, since) = (&self.0.limits, clock::now());
         let counted = |error: ApiError| {

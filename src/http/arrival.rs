@@ -5,11 +5,13 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_immediate;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use tokio::sync::Semaphore;
 
 use super::RequestBody;
 use crate::api::{ARRIVAL, ApiError, Violation};
@@ -19,6 +21,12 @@ use crate::clock;
 /// Bytes of too large a request that are still read, and dropped. A client that writes its whole
 /// request before it reads would otherwise see a broken connection instead of the refusal.
 const DROPPED: usize = 1 << 20;
+
+/// How long the answer to a refused request waits for the rest of it.
+const REST: Duration = Duration::from_millis(500);
+
+/// How many refused requests the rest of which is awaited at a time.
+const RESTS: usize = 1_024;
 
 /// Why a request is not complete.
 #[derive(Debug)]
@@ -31,7 +39,7 @@ pub(super) enum Late {
 
 /// The whole body, at most `most` bytes. `pend` takes a place for an incomplete request.
 pub(super) async fn whole(
-    body: RequestBody,
+    body: RequestBody<'_>,
     most: usize,
     pend: impl FnOnce() -> FairPlace,
 ) -> Result<Bytes, Late> {
@@ -48,7 +56,7 @@ pub(super) async fn whole(
     }
 }
 
-async fn collect(mut body: RequestBody, most: usize) -> Result<Bytes, ApiError> {
+async fn collect(body: RequestBody<'_>, most: usize) -> Result<Bytes, ApiError> {
     let (mut whole, mut dropped) = (BytesMut::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| invalid("did not arrive completely"))?;
@@ -67,6 +75,32 @@ async fn collect(mut body: RequestBody, most: usize) -> Result<Bytes, ApiError> 
         return Err(invalid(&format!("is larger than {most} bytes")));
     }
     Ok(whole.freeze())
+}
+
+/// Takes the rest of requests that are refused before they have arrived.
+///
+/// Over HTTP/2, the end of an answer to an incomplete request resets its stream. RFC 9113 (8.1)
+/// allows that. But curl up to 8 reports a broken stream if it has not sent the request's body yet,
+/// and does not show the answer.
+pub(super) struct Rests(Semaphore);
+
+impl Default for Rests {
+    fn default() -> Self {
+        Self(Semaphore::new(RESTS))
+    }
+}
+
+impl Rests {
+    /// Reads and drops the rest of a request, for a short time and up to a size. If too many others
+    /// are incomplete, or this one is complete, does nothing.
+    pub(super) async fn drop_rest(&self, body: RequestBody<'_>) {
+        if body.is_end_stream() {
+            return;
+        }
+        if let Ok(_place) = self.0.try_acquire() {
+            let _ = clock::timeout(REST, collect(body, 0)).await;
+        }
+    }
 }
 
 fn invalid(description: &str) -> ApiError {

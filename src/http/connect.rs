@@ -48,7 +48,7 @@ impl HttpFront {
     pub(super) async fn post(
         &self,
         method: Method,
-        request: Request<RequestBody>,
+        request: Request<RequestBody<'_>>,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let (parts, body) = request.into_parts();
         let (prefix, types) = if method.is_stream() {
@@ -76,7 +76,7 @@ impl HttpFront {
     pub(super) async fn get(
         &self,
         method: Method,
-        request: Request<RequestBody>,
+        request: Request<RequestBody<'_>>,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let (parts, body) = request.into_parts();
         let mut query = Query::of(&parts.uri);
@@ -101,7 +101,7 @@ impl HttpFront {
         method: Method,
         codec: Codec,
         parts: Parts,
-        body: RequestBody,
+        body: RequestBody<'_>,
     ) -> Result<Call, ApiError> {
         let admitted = self.admit(method.kind(), &parts, body).await?;
         if parts

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, Method as Verb, Request, Response};
+use http::{HeaderMap, Method as Verb, Request, Response, header};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty};
@@ -39,6 +39,7 @@ mod query;
 #[cfg(any(test, fuzzing))]
 pub(crate) use query::query_is_sound;
 
+use arrival::Rests;
 use error::Refusal;
 use method::Method;
 
@@ -51,8 +52,8 @@ const NAME: &str = "/v1/name";
 /// The body of an answer.
 pub(crate) type ReplyBody = UnsyncBoxBody<Bytes, Infallible>;
 
-/// The body of a request.
-type RequestBody = UnsyncBoxBody<Bytes, Broken>;
+/// The body of a request. [`HttpFront::respond`] keeps it, and drops what is not read of it.
+type RequestBody<'a> = &'a mut UnsyncBoxBody<Bytes, Broken>;
 
 /// The rest of a request will not arrive.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ pub(crate) struct HttpFront(Arc<FrontParts>);
 struct FrontParts {
     api: Arc<ContactApi>,
     limits: ClientLimits,
+    rests: Rests,
 }
 
 impl fmt::Debug for HttpFront {
@@ -77,7 +79,11 @@ impl HttpFront {
     /// The methods of `api` for the clients of `limits`.
     #[must_use]
     pub(crate) fn new(api: Arc<ContactApi>, limits: ClientLimits) -> Self {
-        Self(Arc::new(FrontParts { api, limits }))
+        Self(Arc::new(FrontParts {
+            api,
+            limits,
+            rests: Rests::default(),
+        }))
     }
 
     /// Answers a request. Its extensions hold the peer of its connection.
@@ -85,9 +91,15 @@ impl HttpFront {
     where
         B: Body<Data = Bytes> + Send + 'static,
     {
-        let request = request.map(|body| body.map_err(|_| Broken).boxed_unsync());
         let is_head = request.method() == Verb::HEAD;
+        let waits_to_send = request.headers().contains_key(header::EXPECT);
+        let (parts, body) = request.into_parts();
+        let mut body = body.map_err(|_| Broken).boxed_unsync();
+        let request = Request::from_parts(parts, &mut body);
         let answered = AssertUnwindSafe(self.route(request)).catch_unwind().await;
+        if !waits_to_send {
+            self.0.rests.drop_rest(&mut body).await;
+        }
         // A panic ends this call alone: the connection also carries other calls. Nothing of this
         // call is used again.
         let answer = answered.unwrap_or_else(|_| error::unary(&ApiError::internal()));
@@ -99,14 +111,17 @@ impl HttpFront {
         }
     }
 
-    async fn route(&self, request: Request<RequestBody>) -> Response<ReplyBody> {
+    async fn route(&self, request: Request<RequestBody<'_>>) -> Response<ReplyBody> {
         match self.routed(request).await {
             Ok(response) => response,
             Err(refusal) => refusal.respond(),
         }
     }
 
-    async fn routed(&self, request: Request<RequestBody>) -> Result<Response<ReplyBody>, Refusal> {
+    async fn routed(
+        &self,
+        request: Request<RequestBody<'_>>,
+    ) -> Result<Response<ReplyBody>, Refusal> {
         if from_a_page(request.headers()) {
             return Err(Refusal::WebPage);
         }

@@ -40,7 +40,7 @@ const TIMEOUT: &str = "timeout_ms";
 
 impl HttpFront {
     /// Answers with the name of the first contact that is certain or likely.
-    pub(super) async fn name(&self, request: Request<RequestBody>) -> Response<ReplyBody> {
+    pub(super) async fn name(&self, request: Request<RequestBody<'_>>) -> Response<ReplyBody> {
         let (parts, body) = request.into_parts();
         match self.named(&parts, body).await {
             Ok(CallerName::Known(name)) => {
@@ -52,7 +52,7 @@ impl HttpFront {
         }
     }
 
-    async fn named(&self, parts: &Parts, body: RequestBody) -> Result<CallerName, ApiError> {
+    async fn named(&self, parts: &Parts, body: RequestBody<'_>) -> Result<CallerName, ApiError> {
         let admitted = self.admit(RequestKind::Lookup, parts, body).await?;
         let mut query = Query::with_number(&parts.uri, "number");
         let limit = match query.take(TIMEOUT)? {

@@ -19,8 +19,8 @@ pub(super) struct SearchTiming {
 }
 
 impl SearchTiming {
-    /// How long a ringing phone waits for details once the contacts are found. A slow CRM is slow
-    /// for every call.
+    /// How long a ringing phone waits for details once the contacts are found. A CRM that searched
+    /// slowly probably loads details slowly too.
     pub(super) fn patience(self, details_timeout: Duration) -> Duration {
         details_timeout.max(self.took * 2)
     }

@@ -123,7 +123,7 @@ pub(crate) struct Resolver {
     config: ResolverConfig,
     deps: Arc<Deps>,
     loads: Flights<LoadKey, Loaded>,
-    /// Whose a credential is: one question at a time for each.
+    /// Flights that ask the CRM whose a credential is: at most one for each credential.
     whoami: Flights<AuthTag, NamedCredential>,
     places: Places,
     refreshing: Arc<BackgroundLimit<QuestionKey>>,

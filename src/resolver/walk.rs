@@ -37,8 +37,8 @@ impl Resolver {
 
     /// Answers one question.
     ///
-    /// Dropping the future only ends the waiting: a load that has begun continues and its answer is
-    /// stored.
+    /// Dropping the future only ends the waiting: a load that has begun under a verified credential
+    /// continues and its answer is stored.
     ///
     /// # Errors
     /// [`LookupError::NotCached`] if only a stored answer was wanted, or else the CRM's failure.
@@ -209,7 +209,8 @@ impl Resolver {
         }
     }
 
-    /// Starts to ask the CRM, whatever is stored. The place is the waiting caller's.
+    /// Starts to ask the CRM, whatever is stored. Also returns the place that the caller holds
+    /// while it waits.
     pub(super) async fn begin_refresh(
         &self,
         question: &Question,

@@ -202,7 +202,7 @@ async fn a_contact_whose_details_fail_is_a_partial_answer_and_lives_briefly() {
     let message = response.return_message.unwrap();
     assert_eq!(message.message_type, "warning");
     assert!(
-        message.message.contains("some details are missing"),
+        message.message.contains("something is missing"),
         "{}",
         message.message
     );

@@ -71,8 +71,10 @@ const BEHIND_THE_FRONTS: &[&str] = &[
     "resolver",
     "api",
 ];
-/// Every module with a number below 7, except `clock`.
-const ALL_BUT_CLOCK: &[&str] = &[
+const ALL_BUT_CLOCK: &[&str] = ALL.split_at(1).1;
+/// Every module with a number below 7.
+const ALL: &[&str] = &[
+    "clock",
     "pb",
     "domain",
     "frames",
@@ -102,14 +104,14 @@ const ALL_BUT_CLOCK: &[&str] = &[
 const TOP_MODULES: [TopModule; 33] = [
     top(0, "pb", &[], &[]),
     top(0, "domain", &[], &["tokio", "tonic", "reqwest", "redis", "moka"]),
-    top(1, "clock", &[], &[]),
-    top(1, "frames", &[], &["tokio", "tonic"]),
+    top(1, "clock", &["pb"], &[]),
+    top(1, "frames", &["pb", "domain"], &["tokio", "tonic"]),
     top(1, "metrics", &["pb", "domain"], &[]),
     top(1, "proto_json", &["domain"], &["tokio", "tonic"]),
-    top(1, "share", &[], &["tokio", "tonic"]),
+    top(1, "share", &["pb"], &["tokio", "tonic"]),
     top(1, "trace", &["pb", "domain"], &["reqwest", "redis"]),
-    top(1, "redis_link", &[], &["reqwest", "tonic"]),
-    top(1, "urgency", &[], &["reqwest", "tonic", "redis"]),
+    top(1, "redis_link", &["pb"], &["reqwest", "tonic"]),
+    top(1, "urgency", &["pb"], &["reqwest", "tonic", "redis"]),
     top(2, "cache", &[], &["reqwest", "tonic"]),
     top(2, "clients", &[], &["reqwest", "tonic", "rustls", "redis"]),
     top(2, "flight", &[], &["reqwest", "tonic"]),
@@ -126,8 +128,8 @@ const TOP_MODULES: [TopModule; 33] = [
     top(6, "ops", BEHIND_THE_RESOLVER, &["tonic"]),
     top(7, "app", &[], &[]),
     top(7, "config", &["grpc", "app"], &[]),
-    top(7, "lifecycle", ALL_BUT_CLOCK, &[]),
-    top(7, "telemetry", ALL_BUT_CLOCK, &[]),
+    top(7, "lifecycle", ALL, &[]),
+    top(7, "telemetry", ALL, &[]),
     top(7, "tls", &["grpc"], &[]),
     top(7, "example_crm", ALL_BUT_CLOCK, &[]),
     top(8, "cli", BEHIND_THE_FRONTS, &[]),

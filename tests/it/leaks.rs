@@ -58,17 +58,41 @@ fn spellings(marker: &str) -> Vec<String> {
     all
 }
 
+/// A few digits of a longer number do not count: they may be a part of a time.
+fn holds(text: &[u8], part: &str) -> bool {
+    let is_short = part.len() < 10 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_digit = |at: Option<usize>| {
+        at.and_then(|at| text.get(at))
+            .is_some_and(u8::is_ascii_digit)
+    };
+    let mut places = text.windows(part.len()).enumerate();
+    places.any(|(at, window)| {
+        let goes_on = is_digit(at.checked_sub(1)) || is_digit(Some(at + part.len()));
+        window.eq_ignore_ascii_case(part.as_bytes()) && !(is_short && goes_on)
+    })
+}
+
 /// Each of the markers that the text holds.
 fn found_in(text: &[u8], markers: &[&str]) -> Vec<String> {
-    let holds = |part: &str| {
-        text.windows(part.len())
-            .any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
-    };
     markers
         .iter()
         .flat_map(|marker| spellings(marker))
-        .filter(|spelling| holds(spelling))
+        .filter(|spelling| holds(text, spelling))
         .collect()
+}
+
+#[test]
+fn a_few_digits_are_found_alone_and_not_within_a_time() {
+    for (text, is_found) in [
+        ("tel 5557310.", true),
+        ("x5557310", true),
+        ("1795755573108", false),
+        ("15557310", false),
+        ("x16505557310", true),
+    ] {
+        let found = found_in(text.as_bytes(), &["6505557310"]);
+        assert_eq!(!found.is_empty(), is_found, "{text}: {found:?}");
+    }
 }
 
 fn assert_clean(place: &str, text: &[u8]) {

@@ -1,7 +1,7 @@
 //! What each tier holds for one question, for people who ask.
 //!
 //! Reads as a look-up does, but counts no hit or miss and copies nothing from one tier to the
-//! other. The tiers themselves may take the read for a use of the answer, as they do for any read.
+//! other. Like any read, it may count as a use of the answer when a tier decides what to evict.
 
 use std::time::Duration;
 

@@ -69,7 +69,7 @@ const REASONS: [(&str, Option<&str>, &str); 14] = [
     (
         "DEADLINE_EXCEEDED",
         None,
-        "The look-up goes on: ask again in a moment, or wait longer with --timeout.",
+        "The look-up may go on: ask again in a moment, or wait longer with --timeout.",
     ),
     ("INTERNAL", None, "The daemon's log says more."),
     ("STOPPING", None, ""),

@@ -93,8 +93,9 @@ pub(super) fn read(path: &Path, terms: &LogTerms<'_>) -> Result<ReadLog, Failure
     rows.finish(&head).map_err(failed)
 }
 
-/// The bytes of the log, converted if it is in UTF-16. Every other encoding has the bytes of ASCII.
-/// That is enough: a cell is either read as ASCII, or only compared with others.
+/// The bytes of the log, converted if it is in UTF-16. In every other encoding, ASCII characters
+/// have the same bytes as in UTF-8. That is enough: a cell is either read as ASCII, or only
+/// compared with others.
 fn as_bytes_of_utf8(mut input: Box<dyn BufRead>) -> io::Result<Box<dyn BufRead>> {
     let start = input.fill_buf()?;
     if start.starts_with(b"\xef\xbb\xbf") {

@@ -196,7 +196,7 @@ pub(super) const DETAILS: &[Key] = &[
     ),
     (
         "of",
-        "Where a row names its record, if one request serves all contacts.",
+        "Where a row names its record. Rows of other records are left out. Required with records.PATH.",
     ),
     ("if_setting", "The user's setting that must be on."),
     (

@@ -187,7 +187,7 @@ impl Name {
         )
     }
 
-    /// Whether it is a value that every call brings.
+    /// Whether the value comes with the client's request.
     fn is_of_request(&self) -> bool {
         matches!(self, Self::Info(..) | Self::Host | Self::HostLabel)
     }

@@ -44,7 +44,7 @@ pub struct CrmPlace<'a> {
     pub connector: &'a str,
     /// The address of the CRM; empty if it is the host.
     pub base_url: Cow<'a, str>,
-    /// The host that the user names; empty if it does not decide.
+    /// The host that the user names; empty if it does not determine which CRM answers.
     pub host: &'a str,
     /// Settings, and fields of `platform_additional_info`, that requests read: they may name a tenant.
     pub asked: Vec<(&'a str, &'a Value)>,

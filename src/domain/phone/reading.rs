@@ -9,8 +9,9 @@ use super::{E164, Region};
 pub(super) struct HomeReading {
     /// The first reading.
     pub(super) number: E164,
-    /// The second reading: the region's own calling code may be a calling code, or the first digits
-    /// of a home number; and `00` may be the prefix of [`Abroad`], or the beginning of a longer one.
+    /// The second reading, if there is one. Digits like the region's calling code may be that code,
+    /// or the beginning of a home number. `00` may be the whole international prefix, or the
+    /// beginning of a longer one ([`Abroad`]).
     pub(super) other: Option<E164>,
     /// The digits have the form in which the region writes `number`, and there is no second
     /// reading.

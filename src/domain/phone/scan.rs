@@ -46,7 +46,8 @@ impl Piece {
     }
 }
 
-/// A space or an opening parenthesis in a piece, but none beside an area code in parentheses.
+/// A space or an opening parenthesis in a piece. The space after a closing parenthesis does not
+/// count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Break {
     /// How many digits precede it.

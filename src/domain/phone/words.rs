@@ -170,8 +170,8 @@ impl WithheldWords {
 pub(super) fn is_keypad_word(text: &str) -> bool {
     let plus = text.starts_with('+');
     let digits = text.strip_prefix('+').unwrap_or(text);
-    // Without a `+` they may be numbers: (737) 874-2833 is in Texas. Only the first word hardly is
-    // one: it has nine digits and begins with 26.
+    // Without a `+` they may be numbers: (737) 874-2833 is in Texas. Only the first word is almost
+    // certainly no number: it has nine digits and begins with 26.
     KEYPAD.contains(&digits) && (plus || digits == KEYPAD[0])
 }
 

@@ -25,10 +25,11 @@ use crate::resolver::question::Trigger;
 use crate::resolver::trouble::{self, Tries, Trouble};
 use crate::share::Share;
 
-/// Look-ups of one job running at once: enough to use up any CRM's quota at its usual latency.
+/// How many look-ups of one job usually run at once: enough to use up any CRM's quota at its usual
+/// latency.
 const AT_ONCE: usize = 32;
 
-/// The most look-ups of one job running at once.
+/// How many look-ups of one job run at once at most, if one call asks for many numbers.
 const MOST_AT_ONCE: usize = 256;
 
 /// How long a number waits if its scope or its CRM already has as many loads as are allowed.

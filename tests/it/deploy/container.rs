@@ -3,6 +3,7 @@
 //! runs on them alone.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{faults, repo, run, succeed, text};
@@ -14,8 +15,25 @@ fn hadolint_finds_nothing_in_the_dockerfile() {
     succeed(program("hadolint").arg(repo("deploy/Dockerfile")));
 }
 
+/// The files of the repository that the program was built from, as cargo lists them beside it.
+fn built_from() -> Vec<PathBuf> {
+    let list = Path::new(env!("CARGO_BIN_EXE_contactd")).with_extension("d");
+    let list = fs::read_to_string(list).unwrap();
+    let (_, files) = list.trim().split_once(": ").unwrap();
+    // A space in a path is escaped.
+    let files = files.replace("\\ ", "\0");
+    let files = files.split(' ').map(|file| file.replace('\0', " "));
+    let of_repo = files.filter_map(|file| {
+        let file = Path::new(&file).strip_prefix(repo("")).ok()?;
+        // The revision comes as an argument of the build, and not from git.
+        let is_made = file.starts_with("target") || file.starts_with(".git");
+        (!is_made).then(|| file.to_owned())
+    });
+    of_repo.collect()
+}
+
 #[test]
-fn the_context_has_what_cargo_wants_to_see() {
+fn the_context_has_what_cargo_builds_from_and_wants_to_see() {
     let dir = tempfile::tempdir().unwrap();
     let ignore = text(".dockerignore");
     for line in text("deploy/Dockerfile")
@@ -29,14 +47,16 @@ fn the_context_has_what_cargo_wants_to_see() {
                 ignore.lines().any(|line| line == format!("!{source}")),
                 "{source} is in the context"
             );
-            succeed(
-                Command::new("cp")
-                    .arg("-r")
-                    .arg(repo(source))
-                    .arg(dir.path().join(target)),
-            );
+            let target = dir.path().join(target);
+            fs::create_dir_all(target.parent().unwrap()).unwrap();
+            succeed(Command::new("cp").arg("-r").arg(repo(source)).arg(target));
         }
     }
+    let files = built_from();
+    assert!(files.iter().any(|file| file.ends_with("src/main.rs")));
+    let missing = files.iter().filter(|file| !dir.path().join(file).exists());
+    let missing: Vec<_> = missing.collect();
+    assert!(missing.is_empty(), "not in the context: {missing:?}");
     let cargo = [
         "metadata",
         "--locked",

@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use contactd::clock;
+use futures_util::future::poll_immediate;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Ping, SendStream};
 use serde_json::json;
+use tokio::net::TcpStream;
+use tonic::codegen::Bytes;
+use tonic::codegen::http::Request;
 
 use super::ada;
 use super::calls::{
@@ -293,4 +299,58 @@ async fn a_half_request_ends_when_its_time_is_over() {
     assert!(told.starts_with("HTTP/1.1 504"), "{told}");
     assert!(told.contains("REQUEST_TOO_SLOW"));
     assert!(told.contains("connection: close") || wire.hear("").await.is_empty());
+}
+
+/// The head of a request over HTTP/2, once the daemon has certainly seen it.
+async fn half_a_request(
+    addr: std::net::SocketAddr,
+    path: &str,
+    media_type: &str,
+) -> (SendRequest<Bytes>, ResponseFuture, SendStream<Bytes>) {
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let (sender, mut connection) = h2::client::handshake(stream).await.unwrap();
+    let mut pings = connection.ping_pong().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "ends with the last sender")]
+    drop(tokio::spawn(connection));
+    let request = Request::post(format!("http://{addr}{path}")).header("content-type", media_type);
+    let mut sender = sender.ready().await.unwrap();
+    let (response, upload) = sender
+        .send_request(request.body(()).unwrap(), false)
+        .unwrap();
+    // The second one is read after what the first one's answer was written with.
+    for _ in 0..2 {
+        pings.ping(Ping::opaque()).await.unwrap();
+    }
+    (sender, response, upload)
+}
+
+/// curl 7.88 does not show an answer whose stream is reset before it has sent the request's body.
+#[tokio::test]
+async fn a_refusal_comes_once_the_request_has_arrived_or_half_a_second_later() {
+    let crm = ada().await;
+    let tokens = format!(
+        "[grpc]\ntokens = [{{ name = \"pbx\", sha256 = \"{}\" }}]\n",
+        "0".repeat(64)
+    );
+    let daemon = TestDaemon::with(&crm, "example", &tokens).await;
+    for (path, media_type, status) in [
+        (FIND, JSON, 401),
+        (FIND, "text/plain", 415),
+        ("/nowhere", JSON, 404),
+    ] {
+        let (_sender, mut response, mut upload) =
+            half_a_request(daemon.grpc, path, media_type).await;
+        let early = poll_immediate(&mut response).await;
+        assert!(early.is_none(), "{path}: {early:?}");
+        upload.send_data(Bytes::from_static(b"{}"), true).unwrap();
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+
+        let stopwatch = clock::Stopwatch::start();
+        let (_sender, response, _upload) = half_a_request(daemon.grpc, path, media_type).await;
+        let response = clock::timeout(Duration::from_secs(30), response).await;
+        let response = response.expect("nobody waits for ever").unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        assert!(stopwatch.elapsed() >= Duration::from_millis(400), "{path}");
+    }
 }

@@ -10,7 +10,7 @@ use tonic::Status;
 
 use crate::support::daemon::Changed as _;
 use crate::support::fleet::number;
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisServer, free_port};
 use crate::support::strict::StrictCrm;
 use crate::support::{TestDaemon, find};
 
@@ -145,9 +145,11 @@ async fn a_strict_crm_refuses_a_fleet_nothing_whether_redis_is_there_or_cannot_b
 
 /// A cluster's node that is used as a single server. Its counts and its log are in different slots.
 async fn node_of_a_cluster() {
+    // By default the port of the cluster's bus is 10,000 higher, where any connection may be.
+    let bus = free_port().to_string();
     let (strict, redis) = (
         StrictCrm::start(RATE, PER, 7).await,
-        RedisServer::with(&["--cluster-enabled", "yes"]).await,
+        RedisServer::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await,
     );
     redis.run::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     let daemons = fleet(&strict, &redis.url()).await;

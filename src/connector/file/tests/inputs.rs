@@ -60,6 +60,52 @@ fn names(
     (platform.auth_tag(&user, &auth), question)
 }
 
+/// A CRM at one address whose requests say which tenant they are for.
+const TENANTS: &str = "format = 1
+name = \"Tenants\"
+[crm]
+base = \"https://crm.example.com\"
+quota = { rate = 10, per = \"1s\" }
+[[search]]
+get = \"/search\"
+query = { phone = \"{{text}}\", tenant = \"{{host}}\" }
+list = \"people\"
+phones = [\"phone\"]
+record = { id = \"{{id}}\", name = \"{{name}}\" }
+[whoami]
+get = \"/me\"
+id = [\"id\"]
+query.tenant = \"{{host}}\"
+";
+
+#[test]
+fn a_host_that_requests_contain_makes_another_tag_wherever_the_address_comes_from() {
+    let by_label = TENANTS.replace("{{host}}", "{{host.label}}");
+    let elsewhere = || "https://elsewhere.example.com".parse().ok();
+    for (source, base_url) in [
+        (TENANTS, None),
+        (TENANTS, elsewhere()),
+        (&by_label, None),
+        (&by_label, elsewhere()),
+    ] {
+        let file = read_spec(SpecKind::File, source, Secrets::Any).unwrap();
+        let platform = crate::fuzz::platform_at(file, base_url);
+        let tag = |host: &str| {
+            let user = User {
+                id: "1".to_owned(),
+                account: String::new(),
+                host: Host::parse(host),
+                region: None,
+                settings: Settings::default(),
+                info: AdditionalInfo::default(),
+            };
+            platform.auth_tag(&user, &AuthHeader::parse("Bearer t0k3n").unwrap())
+        };
+        assert!(tag("a.example.com") == tag("a.example.com"));
+        assert!(tag("a.example.com") != tag("b.example.com"));
+    }
+}
+
 #[test]
 fn each_input_of_every_file_makes_another_key_or_another_tag() {
     for (kind, file) in files() {

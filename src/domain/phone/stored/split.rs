@@ -40,7 +40,7 @@ impl Sought<'_> {
         }
     }
 
-    /// Returns whether the digits are no possible number, but more than one has.
+    /// Returns whether there are more digits than a possible number has.
     fn is_too_long(&self, piece: &Piece) -> bool {
         let digits = piece.digits.as_str();
         if piece.plus {
