@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::STALE;
 use super::adaptive_limit::{AdaptiveLimit, LimitChange};
 use super::forecast::Forecast;
 use super::hint::RateHint;
@@ -21,7 +22,6 @@ use super::usage::Usage;
 use crate::clock::{self, Instant};
 use crate::domain::ScopeTag;
 use crate::domain::lane::Lane;
-use crate::urgency::Urgency;
 
 /// A scope counts as in use for at most this long after its last call. A sweep may drop its gate
 /// earlier.
@@ -44,7 +44,10 @@ pub(super) struct GateState {
     pub(super) forecast: Option<Forecast>,
     pub(super) pauses: Pauses,
     allowed: AdaptiveLimit,
-    /// Calls outside the queue that wait for the gate to open, by lane.
+    /// Calls that wait for the gate to open, or are on their way through it and that of their
+    /// owner.
+    pub(super) approaching: WaitQueue,
+    /// How many calls wait for the gate to open, by lane.
     outside: [usize; Lane::ALL.len()],
     /// When it was last used as the scope of a call's owner, and not only of its credential.
     owned: Option<Instant>,
@@ -114,6 +117,7 @@ impl Gate {
         }
         state.queue.wake_impatient();
         state.queue.wake_head();
+        state.approaching.wake_head();
         Some(ScopeUpdate {
             pause: pause.unwrap_or_default(),
             limit,
@@ -151,12 +155,11 @@ impl Gate {
         self.lock().pauses.began_after(moment, clock::now())
     }
 
-    /// How long the gate stays closed for a call of this lane and credential, as far as known, if
-    /// nobody else waits.
-    pub(super) fn closed_for(&self, urgency: &Urgency) -> Duration {
-        let whose = (urgency.lane(), CredentialProof::of(urgency));
-        self.lock()
-            .ready_in(whose, WaitersAhead::default(), clock::now())
+    /// Returns whether the gate is open for a call of this lane and credential, and nobody waits for
+    /// that.
+    pub(super) fn is_open(&self, whose: (Lane, CredentialProof)) -> bool {
+        let state = self.lock();
+        state.approaching.is_empty() && state.closed_for(whose, clock::now()) <= STALE
     }
 
     /// How long a call that comes now would wait here, as far as known, and behind how many others.
@@ -171,7 +174,7 @@ impl Gate {
         self.lock().pauses.paused_for(lane, clock::now())
     }
 
-    /// A call waits for this gate to open without being in the queue. Counted until dropped.
+    /// A call waits for this gate to open. Counted until dropped.
     pub(super) fn wait_outside(&self, lane: Lane) -> OutsideWait<'_> {
         self.lock().outside[lane as usize] += 1;
         OutsideWait { gate: self, lane }
@@ -188,6 +191,7 @@ impl Gate {
         let mut state = self.lock();
         state.forecast = None;
         state.queue.wake_head();
+        state.approaching.wake_head();
     }
 
     /// Adds this scope's figures.
@@ -217,6 +221,12 @@ impl Gate {
 }
 
 impl GateState {
+    /// How long the gate stays closed for a call of this lane and credential, as far as known, if
+    /// nobody else waits.
+    pub(super) fn closed_for(&self, whose: (Lane, CredentialProof), now: Instant) -> Duration {
+        self.ready_in(whose, WaitersAhead::default(), now)
+    }
+
     /// Time until there is room for a call of this lane and credential behind others, as far as
     /// known.
     pub(super) fn ready_in(

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::approach::Approach;
 use super::gate::Gate;
 use super::limiter::QuotaLimiter;
 use super::permit::{CountedSlot, SlotGuard};
+use super::queue::CredentialProof;
 use super::quota::Quota;
 use super::request::Slot;
 use super::usage::Usage;
@@ -109,32 +111,50 @@ impl QuotaGates {
         Ok((self.counted(gate, granted.slot.clone()), granted))
     }
 
-    /// Waits until a call may pass the gate of a credential, as far as known. Spends nothing.
-    pub(super) async fn wait_until_open(
+    /// Waits until a call may pass the gate of a credential, as far as known, and is the first of
+    /// those that wait for that. Spends nothing. Returns its place, if it has waited.
+    pub(super) async fn approach(
         &self,
-        credential: ScopeTag,
+        credential: Option<ScopeTag>,
         urgency: &Urgency,
-    ) -> Result<(), Exhausted> {
-        let gate = self.gate(credential);
+    ) -> Result<Option<Approach>, Exhausted> {
+        let Some(gate) = credential.map(|credential| self.gate(credential)) else {
+            return Ok(None);
+        };
+        if gate.is_open((urgency.lane(), CredentialProof::of(urgency))) {
+            return Ok(None);
+        }
+        let mut place = Approach::enter(Arc::clone(&gate), urgency);
         loop {
             // Before the urgency is read, so that no change is missed between reading and waiting.
             let changed = urgency.changed();
-            let closed = gate.closed_for(urgency);
-            if closed <= STALE {
-                return Ok(());
+            let now = clock::now();
+            let (lane, deadline) = waiting::wanted(urgency, now);
+            let view = place.look(
+                (lane, CredentialProof::of(urgency)),
+                deadline.is_some(),
+                now,
+            );
+            if view.is_head && view.closed <= STALE {
+                return Ok(Some(place));
             }
-            let (now, deadline) = (clock::now(), urgency.deadline());
-            if deadline.is_some_and(|deadline| now < deadline && deadline < now + closed) {
+            if deadline.is_some_and(|at| waiting::is_too_late(view.turn_in, at, now)) {
                 return Err(Exhausted {
-                    retry_after: closed,
+                    retry_after: view.turn_in,
                 });
             }
-            let _counted = gate.wait_outside(urgency.lane());
-            if gate.ask_about_pause(&self.limiter, urgency.lane()).await {
+            let _counted = gate.wait_outside(lane);
+            if view.is_head && gate.ask_about_pause(&self.limiter, lane).await {
                 continue;
             }
+            let again = if view.is_head {
+                view.closed.min(LOOK_AGAIN)
+            } else {
+                LOOK_AGAIN
+            };
             tokio::select! {
-                () = clock::sleep(closed.min(LOOK_AGAIN)) => {}
+                () = place.woken() => {}
+                () = clock::sleep(again) => {}
                 () = changed => {}
             }
         }

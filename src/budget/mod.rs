@@ -76,6 +76,7 @@ use crate::urgency::Urgency;
 
 mod absent;
 mod adaptive_limit;
+mod approach;
 mod forecast;
 mod gate;
 mod gates;
@@ -268,9 +269,8 @@ impl Budget {
     ) -> Result<Option<(Permit, Lane, Duration)>, Exhausted> {
         let gates = self.gates(kind);
         let credential = (scopes.credential != scopes.owner).then_some(scopes.credential);
-        if let Some(credential) = credential {
-            gates.wait_until_open(credential, urgency).await?;
-        }
+        // Kept until both gates are passed.
+        let _place = gates.approach(credential, urgency).await?;
         let (owner, passed) = gates.pass_owner(scopes.owner, urgency).await?;
         let granted = clock::now();
         let second = match credential {

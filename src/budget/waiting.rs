@@ -66,7 +66,7 @@ pub(super) async fn pass(
 }
 
 /// The current lane and deadline of a load. An overdue load has no deadline and is not a call pop.
-fn wanted(urgency: &Urgency, now: Instant) -> (Lane, Option<Instant>) {
+pub(super) fn wanted(urgency: &Urgency, now: Instant) -> (Lane, Option<Instant>) {
     let (lane, latest) = (urgency.lane(), urgency.deadline());
     match latest {
         Some(deadline) if deadline <= now => (lane.max(Lane::Revalidate), None),

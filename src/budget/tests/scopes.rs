@@ -300,3 +300,37 @@ async fn a_waiting_call_moves_up_once_its_credential_is_verified() {
         [("first", 100), ("younger", 200), ("stranger", 300)]
     );
 }
+
+/// While the credential has no room, its calls wait before the gate of their owner.
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_for_a_full_credential_keep_their_order() {
+    let quota = budget(3, SECOND, 3, 1.0);
+    for _ in 0..3 {
+        pop(&quota, "another", "token")
+            .await
+            .observe(&accepted())
+            .await;
+    }
+    let (order, mut calls) = (Arc::new(Mutex::new(Vec::new())), JoinSet::new());
+    let mut call = |lane, name: &'static str, n: usize| {
+        let (quota, order) = (Arc::clone(&quota), Arc::clone(&order));
+        calls.spawn(async move {
+            let permit = take(&quota, "user", "token", lane, None).await.unwrap();
+            order.lock().push((name, n));
+            sleep(ms(20)).await;
+            permit.observe(&accepted()).await;
+        });
+    };
+    for n in 0..12 {
+        call(Lane::Prefetch, "batch", n);
+    }
+    sleep(ms(300)).await;
+    for n in 0..7 {
+        call(Lane::CallPop, "phone", n);
+        sleep(ms(1)).await;
+    }
+    calls.join_all().await;
+    let order = order.lock().clone();
+    let expected: Vec<_> = (0..7).map(|n| ("phone", n)).collect();
+    assert_eq!(order[..7], expected, "{order:?}");
+}

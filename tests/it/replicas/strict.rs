@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use contactd::clock::sleep;
+use contactd::clock::{Stopwatch, sleep};
 use contactd::pb::v1::PrefetchContactsRequest;
 use futures_util::future::{join, join_all};
 use tonic::Status;
@@ -18,6 +18,9 @@ pub(super) const RATE: usize = 10;
 pub(super) const PER: Duration = Duration::from_secs(1);
 /// Enough for thirty windows at the full rate.
 const CALLS: usize = 32 * RATE;
+
+/// Longer than a phone waits for Redis to be missed, and for the phones before it.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Three replicas that start one after another.
 async fn fleet(strict: &StrictCrm, redis: &str) -> Vec<TestDaemon> {
@@ -39,8 +42,8 @@ pub(super) async fn fleet_at(strict: &StrictCrm, redis: [&str; 3]) -> Vec<TestDa
 }
 
 /// Phones that ring at all replicas, and a batch at each, until `calls` numbers are looked up.
-/// Returns what the phones without an answer got instead.
-async fn load(daemons: &[TestDaemon], first: usize, calls: usize) -> Vec<Status> {
+/// Returns what the phones without an answer got instead, and the longest time that a phone waited.
+async fn load(daemons: &[TestDaemon], first: usize, calls: usize) -> (Vec<Status>, Duration) {
     let batches = daemons.iter().enumerate().map(async |(replica, daemon)| {
         let from = first + replica * calls / 6;
         let request = PrefetchContactsRequest {
@@ -63,17 +66,21 @@ async fn load(daemons: &[TestDaemon], first: usize, calls: usize) -> Vec<Status>
         // room for hardly more than six in a window.
         sleep(PER * 3 * u32::try_from((n - first - calls / 2) / 12).unwrap()).await;
         let request = find().number(&number(n)).within(Duration::from_secs(30));
-        daemons[n % daemons.len()].find(request).await.err()
+        let stopwatch = Stopwatch::start();
+        let failure = daemons[n % daemons.len()].find(request).await.err();
+        (failure, stopwatch.elapsed())
     });
-    let (_, refusals) = join(join_all(batches), join_all(phones)).await;
-    refusals.into_iter().flatten().collect()
+    let (_, answered) = join(join_all(batches), join_all(phones)).await;
+    let longest = answered.iter().map(|(_, waited)| *waited).max();
+    let refusals = answered.into_iter().filter_map(|(failure, _)| failure);
+    (refusals.collect(), longest.unwrap_or_default())
 }
 
 pub(super) async fn refuses_nothing(strict: &StrictCrm, daemons: &[TestDaemon], name: &str) {
-    let unanswered = load(daemons, 0, CALLS).await;
+    let (unanswered, longest) = load(daemons, 0, CALLS).await;
     let (calls, windows) = (strict.calls(), strict.windows());
     report(&format!(
-        "{name}: {} of {calls} calls refused in {windows:.1} windows",
+        "{name}: {} of {calls} calls refused in {windows:.1} windows, a phone waited for {longest:?}",
         strict.refused()
     ));
     assert_eq!(
@@ -84,6 +91,10 @@ pub(super) async fn refuses_nothing(strict: &StrictCrm, daemons: &[TestDaemon], 
     assert!(
         unanswered.is_empty(),
         "{name}: phones without an answer: {unanswered:?}"
+    );
+    assert!(
+        longest < PATIENCE,
+        "{name}: a phone waited for {longest:?} beside a batch"
     );
 }
 
