@@ -1,8 +1,9 @@
 //! The order of calls that wait until their credential's gate is open, before they join the queue
 //! of their owner.
 //!
-//! They do not wait in the owner's queue, where they would hold up calls of other credentials. When
-//! the gate opens, they go on one after the other: call pops first, then the oldest load.
+//! They do not wait in the owner's queue, where they would hold up calls of other credentials.
+//! Shortly before the gate opens, they go on one after the other: call pops first, then the oldest
+//! load.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use crate::clock::Instant;
 use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
 
-/// A call's place among those of its credential. It keeps the place until it is dropped, so that
-/// the call behind it does not overtake it on the way through both gates.
+/// A call's place among those of its credential. The call keeps it until it is in the queue of its
+/// owner, so that the call behind it does not overtake it on the way there.
 pub(super) struct Approach {
     gate: Arc<Gate>,
     key: QueueKey,

@@ -44,11 +44,8 @@ pub(super) struct GateState {
     pub(super) forecast: Option<Forecast>,
     pub(super) pauses: Pauses,
     allowed: AdaptiveLimit,
-    /// Calls that wait for the gate to open, or are on their way through it and that of their
-    /// owner.
+    /// Calls that wait for the gate to open, in their order.
     pub(super) approaching: WaitQueue,
-    /// How many calls wait for the gate to open, by lane.
-    outside: [usize; Lane::ALL.len()],
     /// When it was last used as the scope of a call's owner, and not only of its credential.
     owned: Option<Instant>,
 }
@@ -174,12 +171,6 @@ impl Gate {
         self.lock().pauses.paused_for(lane, clock::now())
     }
 
-    /// A call waits for this gate to open. Counted until dropped.
-    pub(super) fn wait_outside(&self, lane: Lane) -> OutsideWait<'_> {
-        self.lock().outside[lane as usize] += 1;
-        OutsideWait { gate: self, lane }
-    }
-
     /// A call of this scope is not made: frees its slot, and the probe if it was one.
     pub(super) fn give_back(&self, limiter: &QuotaLimiter, slot: &Slot) {
         self.lock().give_back(limiter, slot);
@@ -204,10 +195,7 @@ impl Gate {
             usage.paused += usize::from(state.pauses.all_paused(now));
             usage.background_paused += usize::from(is_background_paused);
         }
-        for (waiting, outside) in usage.waiting.iter_mut().zip(state.outside) {
-            *waiting += outside;
-        }
-        for lane in state.queue.lanes() {
+        for lane in state.queue.lanes().chain(state.approaching.lanes()) {
             usage.waiting[lane as usize] += 1;
         }
     }
@@ -299,17 +287,5 @@ impl GateState {
         } else {
             self.allowed.accepted(&quota, granted, now)
         }
-    }
-}
-
-/// See [`Gate::wait_outside`].
-pub(super) struct OutsideWait<'a> {
-    gate: &'a Gate,
-    lane: Lane,
-}
-
-impl Drop for OutsideWait<'_> {
-    fn drop(&mut self) {
-        self.gate.lock().outside[self.lane as usize] -= 1;
     }
 }

@@ -1,12 +1,15 @@
 //! One quota of a connector: its limiter, and a gate for each scope in use.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::poll_immediate;
 use parking_lot::Mutex;
 
+use super::Exhausted;
 use super::approach::Approach;
 use super::gate::Gate;
 use super::limiter::QuotaLimiter;
@@ -16,13 +19,16 @@ use super::quota::Quota;
 use super::request::Slot;
 use super::usage::Usage;
 use super::waiting::{self, GrantedSlot};
-use super::{Exhausted, STALE};
 use crate::clock;
 use crate::domain::ScopeTag;
 use crate::urgency::Urgency;
 
 /// How often a call that waits for its credential's gate checks it again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long before its credential's gate opens a call joins the queue of its owner: the call is in
+/// its order there when the gate opens, and does not have to give its slot back before ([`STALE`](super::STALE)).
+const EARLY: Duration = Duration::from_millis(125);
 
 /// A quota's limiter, and a gate for each scope in use.
 pub(super) struct QuotaGates {
@@ -79,15 +85,24 @@ impl QuotaGates {
         })
     }
 
-    /// Waits for a call's turn in the scope of its owner, at the pace of the quota.
+    /// Waits for a call's turn in the scope of its owner, at the pace of the quota. The call leaves
+    /// its `place` among those of its credential once it is in the owner's queue. The next one then
+    /// comes behind it there, or has another owner.
     pub(super) async fn pass_owner(
         &self,
         owner: ScopeTag,
         urgency: &Urgency,
+        place: Option<Approach>,
     ) -> Result<(SlotGuard, GrantedSlot), Exhausted> {
         let gate = self.gate(owner);
         gate.mark_owner();
-        self.pass(gate, urgency, true).await
+        let mut passing = pin!(self.pass(gate, urgency, true));
+        let passed = poll_immediate(passing.as_mut()).await;
+        drop(place);
+        match passed {
+            Some(passed) => passed,
+            None => passing.await,
+        }
     }
 
     /// Waits briefly for room in the scope of a call's credential.
@@ -135,7 +150,7 @@ impl QuotaGates {
                 deadline.is_some(),
                 now,
             );
-            if view.is_head && view.closed <= STALE {
+            if view.is_head && view.closed <= EARLY {
                 return Ok(Some(place));
             }
             if deadline.is_some_and(|at| waiting::is_too_late(view.turn_in, at, now)) {
@@ -143,12 +158,11 @@ impl QuotaGates {
                     retry_after: view.turn_in,
                 });
             }
-            let _counted = gate.wait_outside(lane);
             if view.is_head && gate.ask_about_pause(&self.limiter, lane).await {
                 continue;
             }
             let again = if view.is_head {
-                view.closed.min(LOOK_AGAIN)
+                view.closed.saturating_sub(EARLY).min(LOOK_AGAIN)
             } else {
                 LOOK_AGAIN
             };

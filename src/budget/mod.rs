@@ -269,9 +269,8 @@ impl Budget {
     ) -> Result<Option<(Permit, Lane, Duration)>, Exhausted> {
         let gates = self.gates(kind);
         let credential = (scopes.credential != scopes.owner).then_some(scopes.credential);
-        // Kept until both gates are passed.
-        let _place = gates.approach(credential, urgency).await?;
-        let (owner, passed) = gates.pass_owner(scopes.owner, urgency).await?;
+        let place = gates.approach(credential, urgency).await?;
+        let (owner, passed) = gates.pass_owner(scopes.owner, urgency, place).await?;
         let granted = clock::now();
         let second = match credential {
             None => None,

@@ -334,3 +334,26 @@ async fn calls_that_wait_for_a_full_credential_keep_their_order() {
     let expected: Vec<_> = (0..7).map(|n| ("phone", n)).collect();
     assert_eq!(order[..7], expected, "{order:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_owner_rests_holds_up_no_other_owner_of_its_credential() {
+    let quota = budget(3, SECOND, 3, 1.0);
+    pop(&quota, "resting", "other token")
+        .await
+        .observe(&refused(Some(600 * SECOND)))
+        .await;
+    for _ in 0..3 {
+        pop(&quota, "another", "token")
+            .await
+            .observe(&accepted())
+            .await;
+    }
+    let (mut tasks, of_task) = (JoinSet::new(), Arc::clone(&quota));
+    tasks.spawn(async move { pop(&of_task, "resting", "token").await });
+    sleep(ms(10)).await;
+    let start = Stopwatch::start();
+    let _permit = take(&quota, "user", "token", Lane::Prefetch, None)
+        .await
+        .unwrap();
+    assert!(start.elapsed() < 2 * SECOND, "{:?}", start.elapsed());
+}
