@@ -3,7 +3,7 @@
 //! runs on them alone.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::{faults, repo, run, succeed, text};
@@ -15,21 +15,29 @@ fn hadolint_finds_nothing_in_the_dockerfile() {
     succeed(program("hadolint").arg(repo("deploy/Dockerfile")));
 }
 
-/// The files of the repository that the program was built from, as cargo lists them beside it.
-fn built_from() -> Vec<PathBuf> {
-    let list = Path::new(env!("CARGO_BIN_EXE_contactd")).with_extension("d");
-    let list = fs::read_to_string(list).unwrap();
-    let (_, files) = list.trim().split_once(": ").unwrap();
-    // A space in a path is escaped.
-    let files = files.replace("\\ ", "\0");
-    let files = files.split(' ').map(|file| file.replace('\0', " "));
-    let of_repo = files.filter_map(|file| {
-        let file = Path::new(&file).strip_prefix(repo("")).ok()?;
-        // The revision comes as an argument of the build, and not from git.
-        let is_made = file.starts_with("target") || file.starts_with(".git");
-        (!is_made).then(|| file.to_owned())
+/// The files of the repository that the library was built from, as rustc lists them.
+fn built_from() -> Vec<String> {
+    let program = Path::new(env!("CARGO_BIN_EXE_contactd"));
+    let lists = fs::read_dir(program.with_file_name("deps")).unwrap();
+    let lists = lists.filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let name = path.file_name()?.to_str()?;
+        let is_list = name.starts_with("contactd-") && name.ends_with(".d");
+        let list = is_list.then(|| fs::read_to_string(&path).unwrap())?;
+        let changed = fs::metadata(&path).unwrap().modified().unwrap();
+        Some((changed, list))
     });
-    of_repo.collect()
+    // Each is "OUTPUT: FILES" for each output. The tests of the library are another output.
+    let of_library = lists.filter_map(|(changed, list)| {
+        let mut lines = list.lines().filter_map(|line| line.split_once(".rlib: "));
+        let (_, files) = lines.find(|(output, _)| output.contains("/libcontactd-"))?;
+        Some((changed, files.to_owned()))
+    });
+    let (_, files) = of_library.max().unwrap();
+    let files = files
+        .split(' ')
+        .filter(|file| Path::new(file).is_relative());
+    files.map(str::to_owned).collect()
 }
 
 #[test]
@@ -53,7 +61,7 @@ fn the_context_has_what_cargo_builds_from_and_wants_to_see() {
         }
     }
     let files = built_from();
-    assert!(files.iter().any(|file| file.ends_with("src/main.rs")));
+    assert!(files.contains(&"src/lib.rs".to_owned()), "{files:?}");
     let missing = files.iter().filter(|file| !dir.path().join(file).exists());
     let missing: Vec<_> = missing.collect();
     assert!(missing.is_empty(), "not in the context: {missing:?}");
