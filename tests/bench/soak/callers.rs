@@ -128,7 +128,7 @@ async fn look_up(soak: &Soak, mut client: Client, replica: usize, rng: &mut Rng)
         _ => (AMPLE, GIVEN_UP),
     };
     let may_be_hit = was_good && trigger != pb::Trigger::ManualRefresh && deadline == AMPLE;
-    let is_repeat = may_be_hit && soak.repeats.repeats(person, &asked);
+    let is_repeat = may_be_hit && soak.repeats.repeats(&asked);
     request.set_timeout(deadline);
     let answer = clock::timeout(patience, client.find_contact(request)).await;
     let received = clock::now();

@@ -63,7 +63,7 @@ impl Soak {
             Owner::Nobody => return self.wrong(Wrong::Stranger, asked, "a made-up token"),
         };
         let age = self.check_age(asked, answer);
-        self.remember(person, asked, answer, age);
+        self.remember(asked, answer, age);
         let late = self.lateness.longest(asked.began - HEARD, to);
         let span = Span {
             stated: asked
@@ -108,7 +108,7 @@ impl Soak {
     }
 
     /// Remembers a complete answer. A repeat of its look-up should find it stored.
-    fn remember(&self, person: usize, asked: &Asked, answer: &FindContactResponse, age: Duration) {
+    fn remember(&self, asked: &Asked, answer: &FindContactResponse, age: Duration) {
         let is_complete = answer.lookup.as_ref().is_some_and(|lookup| lookup.complete);
         if let Some(loaded) = asked.began.checked_sub(age)
             && is_complete
@@ -118,7 +118,7 @@ impl Soak {
             } else {
                 FOUND
             };
-            self.repeats.answered(person, asked, loaded, ages.fresh);
+            self.repeats.answered(asked, loaded, ages.fresh);
         }
     }
 

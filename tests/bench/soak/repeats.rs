@@ -20,8 +20,9 @@ const LEFT_FRESH: Duration = Duration::from_millis(500);
 struct Stored {
     /// When the latest invalidation began or ended.
     invalidated: Option<Instant>,
-    /// By the owner of the token: when the latest answer was loaded, and until when it is fresh.
-    answers: HashMap<usize, (Instant, Instant)>,
+    /// By token: when the latest answer was loaded, and until when it is fresh. While the CRM does
+    /// not say whose a token is, its answers are its own.
+    answers: HashMap<String, (Instant, Instant)>,
 }
 
 /// The answers that replicas gave, by the claimed user and the number.
@@ -31,11 +32,12 @@ pub(crate) struct Repeats {
 }
 
 impl Repeats {
-    /// The token's owner got an answer that was loaded at `loaded` and is fresh for `fresh`.
-    pub(crate) fn answered(&self, owner: usize, asked: &Asked, loaded: Instant, fresh: Duration) {
+    /// An answer that was loaded at `loaded` and is fresh for `fresh`.
+    pub(crate) fn answered(&self, asked: &Asked, loaded: Instant, fresh: Duration) {
         let mut stored = self.stored.lock();
         let stored = stored.entry((asked.user, asked.number)).or_default();
-        stored.answers.insert(owner, (loaded, loaded + fresh));
+        let times = (loaded, loaded + fresh);
+        stored.answers.insert(asked.token.clone(), times);
     }
 
     /// An invalidation begins or ends now.
@@ -47,16 +49,16 @@ impl Repeats {
     }
 
     /// Whether a look-up repeats one whose answer is fresh and was not invalidated.
-    pub(crate) fn repeats(&self, owner: usize, asked: &Asked) -> bool {
+    pub(crate) fn repeats(&self, asked: &Asked) -> bool {
         let stored = self.stored.lock();
         let stored = stored.get(&(asked.user, asked.number));
-        stored.is_some_and(|stored| stored.is_fresh(owner, asked.began))
+        stored.is_some_and(|stored| stored.is_fresh(&asked.token, asked.began))
     }
 }
 
 impl Stored {
-    fn is_fresh(&self, owner: usize, now: Instant) -> bool {
-        self.answers.get(&owner).is_some_and(|(loaded, until)| {
+    fn is_fresh(&self, token: &str, now: Instant) -> bool {
+        self.answers.get(token).is_some_and(|(loaded, until)| {
             let is_valid = self.invalidated.is_none_or(|at| at < *loaded);
             is_valid && now + LEFT_FRESH < *until
         })

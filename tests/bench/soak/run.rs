@@ -60,7 +60,7 @@ pub(crate) const REPLICAS: usize = 3;
 const REST: Duration = Duration::from_secs(60);
 /// The time within which everything that clients have left behind must be gone.
 const LEFT: Duration = Duration::from_secs(30);
-/// How many of a hundred repeats must be hits after the faults. 87 to 100 were. If replicas cannot
+/// How many of a hundred repeats must be hits after the faults. 83 to 100 were. If replicas cannot
 /// read what others have stored in Redis, 36 to 50 are.
 const REPEATS_HIT: usize = 70;
 
