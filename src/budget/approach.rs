@@ -37,13 +37,7 @@ pub(super) struct ApproachView {
 impl Approach {
     /// Takes a place behind those of the same lane and credential whose load is as old or older.
     pub(super) fn enter(gate: Arc<Gate>, urgency: &Urgency) -> Self {
-        let wake = Arc::new(Notify::new());
-        let key = gate.lock().approaching.enter(
-            urgency.lane(),
-            CredentialProof::of(urgency),
-            urgency.began(),
-            Arc::clone(&wake),
-        );
+        let (key, wake) = gate.lock().approaching.enter_for(urgency);
         Self { gate, key, wake }
     }
 

@@ -114,6 +114,7 @@ impl Gate {
         }
         state.queue.wake_impatient();
         state.queue.wake_head();
+        state.approaching.wake_impatient();
         state.approaching.wake_head();
         Some(ScopeUpdate {
             pause: pause.unwrap_or_default(),

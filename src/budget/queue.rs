@@ -101,6 +101,14 @@ impl WaitQueue {
         key
     }
 
+    /// Adds a call of this load. Returns its key, and what wakes it.
+    pub(super) fn enter_for(&mut self, urgency: &Urgency) -> (QueueKey, Arc<Notify>) {
+        let wake = Arc::new(Notify::new());
+        let (lane, proof) = (urgency.lane(), CredentialProof::of(urgency));
+        let key = self.enter(lane, proof, urgency.began(), Arc::clone(&wake));
+        (key, wake)
+    }
+
     /// Updates a waiter, which may change its key.
     pub(super) fn update(
         &mut self,

@@ -99,13 +99,7 @@ struct QueuedCall<'a> {
 
 impl<'a> QueuedCall<'a> {
     fn enter(gate: &'a Gate, limiter: &'a QuotaLimiter, urgency: &Urgency, is_paced: bool) -> Self {
-        let wake = Arc::new(Notify::new());
-        let key = gate.lock().queue.enter(
-            urgency.lane(),
-            CredentialProof::of(urgency),
-            urgency.began(),
-            Arc::clone(&wake),
-        );
+        let (key, wake) = gate.lock().queue.enter_for(urgency);
         Self {
             gate,
             limiter,

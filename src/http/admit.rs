@@ -38,7 +38,7 @@ impl Admitted {
 }
 
 impl HttpFront {
-    /// Admits a request. If the client is unknown or there is no place, nothing of it is read. A
+    /// Admits a request. If the client is unknown or there is no place, nothing of it is kept. A
     /// refusal is counted.
     pub(super) async fn admit(
         &self,

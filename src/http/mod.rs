@@ -97,6 +97,7 @@ impl HttpFront {
         let mut body = body.map_err(|_| Broken).boxed_unsync();
         let request = Request::from_parts(parts, &mut body);
         let answered = AssertUnwindSafe(self.route(request)).catch_unwind().await;
+        // Such a client sends its body only after it is told to, and takes the answer instead.
         if !waits_to_send {
             self.0.rests.drop_rest(&mut body).await;
         }

@@ -101,7 +101,8 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "cache.memory",
-        "memory for stored answers, bookkeeping included. One answer takes about 0.35 to 0.7 KiB, more with many contacts",
+        "memory for stored answers, bookkeeping included. One answer takes about 0.35 to 0.7 KiB, \
+         more with many contacts",
     ),
     setting("cache.found.fresh", "how long a found contact is fresh"),
     setting(

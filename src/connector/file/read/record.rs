@@ -53,7 +53,10 @@ fn check_numbers(table: &Table<'_>, search: &SearchRequest) {
         table.fault("names no number and no phones, so every record would match");
     }
     if search.batch.is_some() && (!search.asks_once() || shows_none) {
-        table.fault("has a batch, so it needs phones, and its slots must be numbers.VIEW or texts, not number.VIEW or text");
+        table.fault(
+            "has a batch, so it needs phones, and its slots must be numbers.VIEW or texts, not \
+             number.VIEW or text",
+        );
     }
 }
 
