@@ -249,6 +249,12 @@ impl Urgency {
         self.now.lock().lane
     }
 
+    /// Since when the load has been in its lane.
+    #[must_use]
+    pub(crate) fn since(&self) -> Instant {
+        self.now.lock().since
+    }
+
     /// The latest deadline of a caller in the current lane, or when the load is overdue if that is
     /// earlier.
     #[must_use]

@@ -28,9 +28,9 @@ pub(super) struct Approach {
 pub(super) struct ApproachView {
     /// No call is ahead of it.
     pub(super) is_head: bool,
-    /// How long the gate stays closed for the call if no other waits, as far as known.
+    /// How long the gate stays closed for the call, as far as known, if no other waits before it.
     pub(super) closed: Duration,
-    /// The same behind the calls that are ahead of it. Only calculated for a call with a deadline.
+    /// The same behind the calls that wait ahead of it. Only calculated for a call with a deadline.
     pub(super) turn_in: Duration,
 }
 
@@ -56,7 +56,7 @@ impl Approach {
         }
         let closed = state.closed_for(whose, now);
         let turn_in = if has_deadline {
-            state.ready_in(whose, state.approaching.ahead(self.key), now)
+            state.turn_behind(whose, state.approaching.ahead(self.key), now)
         } else {
             closed
         };

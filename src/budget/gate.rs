@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::STALE;
 use super::adaptive_limit::{AdaptiveLimit, LimitChange};
 use super::forecast::Forecast;
 use super::hint::RateHint;
@@ -112,10 +111,8 @@ impl Gate {
             // It was made for the old limit.
             state.forecast = None;
         }
-        state.queue.wake_impatient();
-        state.queue.wake_head();
-        state.approaching.wake_impatient();
-        state.approaching.wake_head();
+        state.wake_impatient();
+        state.wake_heads();
         Some(ScopeUpdate {
             pause: pause.unwrap_or_default(),
             limit,
@@ -139,7 +136,10 @@ impl Gate {
             }
         };
         let reply = limiter.request(&request).await;
-        self.lock().pauses.apply_shared(reply.pause, clock::now());
+        let mut state = self.lock();
+        if state.pauses.apply_shared(reply.pause, clock::now()) {
+            state.wake_impatient();
+        }
         true
     }
 
@@ -153,17 +153,23 @@ impl Gate {
         self.lock().pauses.began_after(moment, clock::now())
     }
 
-    /// Returns whether the gate is open for a call of this lane and credential, and nobody waits for
-    /// that.
-    pub(super) fn is_open(&self, whose: (Lane, CredentialProof)) -> bool {
+    /// How long the gate stays closed for a call of this lane and credential, as far as known.
+    /// `None` if others wait until it opens.
+    pub(super) fn opens_in(
+        &self,
+        whose: (Lane, CredentialProof),
+        now: Instant,
+    ) -> Option<Duration> {
         let state = self.lock();
-        state.approaching.is_empty() && state.closed_for(whose, clock::now()) <= STALE
+        let has_others = !state.approaching.is_empty();
+        (!has_others).then(|| state.closed_for(whose, now))
     }
 
     /// How long a call that comes now would wait here, as far as known, and behind how many others.
     pub(super) fn turn_in(&self, whose: (Lane, CredentialProof)) -> (Duration, WaitersAhead) {
         let state = self.lock();
-        let ahead = state.queue.before_a_newcomer(whose);
+        let ahead =
+            state.queue.before_a_newcomer(whose) + state.approaching.before_a_newcomer(whose);
         (state.ready_in(whose, ahead, clock::now()), ahead)
     }
 
@@ -182,8 +188,7 @@ impl Gate {
     pub(super) fn refresh(&self) {
         let mut state = self.lock();
         state.forecast = None;
-        state.queue.wake_head();
-        state.approaching.wake_head();
+        state.wake_heads();
     }
 
     /// Adds this scope's figures.
@@ -210,10 +215,32 @@ impl Gate {
 }
 
 impl GateState {
-    /// How long the gate stays closed for a call of this lane and credential, as far as known, if
-    /// nobody else waits.
+    /// How long the gate stays closed for a call that is not in its queue yet, as far as known, if
+    /// it is the next one to join.
     pub(super) fn closed_for(&self, whose: (Lane, CredentialProof), now: Instant) -> Duration {
-        self.ready_in(whose, WaitersAhead::default(), now)
+        self.turn_behind(whose, WaitersAhead::default(), now)
+    }
+
+    /// The same for a call that joins after others.
+    pub(super) fn turn_behind(
+        &self,
+        whose: (Lane, CredentialProof),
+        others: WaitersAhead,
+        now: Instant,
+    ) -> Duration {
+        self.ready_in(whose, self.queue.before_a_newcomer(whose) + others, now)
+    }
+
+    /// Wakes the first call of the queue, and the first one that has not joined it yet.
+    pub(super) fn wake_heads(&self) {
+        self.queue.wake_head();
+        self.approaching.wake_head();
+    }
+
+    /// Wakes all calls that have a deadline, because their turn may come later now.
+    pub(super) fn wake_impatient(&self) {
+        self.queue.wake_impatient();
+        self.approaching.wake_impatient();
     }
 
     /// Time until there is room for a call of this lane and credential behind others, as far as

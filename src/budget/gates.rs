@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures_util::future::poll_immediate;
 use parking_lot::Mutex;
 
-use super::Exhausted;
 use super::approach::Approach;
 use super::gate::Gate;
 use super::limiter::QuotaLimiter;
@@ -18,7 +17,8 @@ use super::queue::CredentialProof;
 use super::quota::Quota;
 use super::request::Slot;
 use super::usage::Usage;
-use super::waiting::{self, GrantedSlot};
+use super::waiting::{self, is_too_late, wanted};
+use super::{Exhausted, STALE};
 use crate::clock;
 use crate::domain::ScopeTag;
 use crate::urgency::Urgency;
@@ -27,7 +27,7 @@ use crate::urgency::Urgency;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long before its credential's gate opens a call joins the queue of its owner, so that it is in
-/// its order there when the gate opens. Shorter than [`STALE`](super::STALE), after which it would
+/// its order there when the gate opens. Shorter than [`STALE`], after which it would
 /// give its owner's slot back.
 const EARLY: Duration = Duration::from_millis(125);
 
@@ -94,7 +94,7 @@ impl QuotaGates {
         owner: ScopeTag,
         urgency: &Urgency,
         place: Option<Approach>,
-    ) -> Result<(SlotGuard, GrantedSlot), Exhausted> {
+    ) -> Result<SlotGuard, Exhausted> {
         let gate = self.gate(owner);
         gate.mark_owner();
         let mut passing = pin!(self.pass(gate, urgency, true));
@@ -113,7 +113,7 @@ impl QuotaGates {
         urgency: &Urgency,
     ) -> Result<SlotGuard, Exhausted> {
         let gate = self.gate(credential);
-        self.pass(gate, urgency, false).await.map(|(slot, _)| slot)
+        self.pass(gate, urgency, false).await
     }
 
     async fn pass(
@@ -121,10 +121,10 @@ impl QuotaGates {
         gate: Arc<Gate>,
         urgency: &Urgency,
         is_paced: bool,
-    ) -> Result<(SlotGuard, GrantedSlot), Exhausted> {
+    ) -> Result<SlotGuard, Exhausted> {
         // Boxed: it is large, and a call has two of them.
-        let granted = Box::pin(waiting::pass(&gate, &self.limiter, urgency, is_paced)).await?;
-        Ok((self.counted(gate, granted.slot.clone()), granted))
+        let slot = Box::pin(waiting::pass(&gate, &self.limiter, urgency, is_paced)).await?;
+        Ok(self.counted(gate, slot))
     }
 
     /// Waits until a call may pass the gate of a credential, as far as known, and is the first of
@@ -137,7 +137,11 @@ impl QuotaGates {
         let Some(gate) = credential.map(|credential| self.gate(credential)) else {
             return Ok(None);
         };
-        if gate.is_open((urgency.lane(), CredentialProof::of(urgency))) {
+        let now = clock::now();
+        let (lane, deadline) = wanted(urgency, now);
+        let is_late = |wait| deadline.is_some_and(|at| is_too_late(wait, at, now));
+        let opens_in = gate.opens_in((lane, CredentialProof::of(urgency)), now);
+        if opens_in.is_some_and(|wait| wait <= STALE && !is_late(wait)) {
             return Ok(None);
         }
         let mut place = Approach::enter(Arc::clone(&gate), urgency);
@@ -145,19 +149,16 @@ impl QuotaGates {
             // Before the urgency is read, so that no change is missed between reading and waiting.
             let changed = urgency.changed();
             let now = clock::now();
-            let (lane, deadline) = waiting::wanted(urgency, now);
-            let view = place.look(
-                (lane, CredentialProof::of(urgency)),
-                deadline.is_some(),
-                now,
-            );
-            if view.is_head && view.closed <= EARLY {
-                return Ok(Some(place));
-            }
-            if deadline.is_some_and(|at| waiting::is_too_late(view.turn_in, at, now)) {
+            let (lane, deadline) = wanted(urgency, now);
+            let whose = (lane, CredentialProof::of(urgency));
+            let view = place.look(whose, deadline.is_some(), now);
+            if deadline.is_some_and(|at| is_too_late(view.turn_in, at, now)) {
                 return Err(Exhausted {
                     retry_after: view.turn_in,
                 });
+            }
+            if view.is_head && view.closed <= EARLY {
+                return Ok(Some(place));
             }
             if view.is_head && gate.ask_about_pause(&self.limiter, lane).await {
                 continue;

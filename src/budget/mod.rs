@@ -69,7 +69,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{self, Instant, Stopwatch};
+use crate::clock::{self, Instant};
 use crate::domain::{Lane, ScopeTag};
 use crate::metrics::Metrics;
 use crate::urgency::Urgency;
@@ -241,36 +241,29 @@ impl Budget {
         urgency: &Urgency,
     ) -> Result<Permit, Exhausted> {
         let scopes = scopes.into();
-        let (stopwatch, began_as) = (Stopwatch::start(), urgency.lane());
+        let began = clock::now();
         loop {
-            let Some((permit, lane, waited)) = self.try_acquire(scopes, kind, urgency).await?
-            else {
-                continue;
-            };
-            // A load that was raised meanwhile has waited in its new lane only since then.
-            let waited = if lane == began_as {
-                stopwatch.elapsed()
-            } else {
-                waited
-            };
-            self.waits.observe(lane, waited);
-            return Ok(permit);
+            if let Some(permit) = self.try_acquire(scopes, kind, urgency).await? {
+                let (lane, waited) = waiting::waited(urgency, began, clock::now());
+                self.waits.observe(lane, waited);
+                return Ok(permit);
+            }
         }
     }
 
     /// Waits for a turn in both scopes, one after the other. `None` if the slots were given back:
     /// the credential's scope had no room soon, the owner was paused, or these calls now have
-    /// another quota. Also returns the lane, and how long the load waited in it.
+    /// another quota.
     async fn try_acquire(
         &self,
         scopes: Scopes,
         kind: CallKind,
         urgency: &Urgency,
-    ) -> Result<Option<(Permit, Lane, Duration)>, Exhausted> {
+    ) -> Result<Option<Permit>, Exhausted> {
         let gates = self.gates(kind);
         let credential = (scopes.credential != scopes.owner).then_some(scopes.credential);
         let place = gates.approach(credential, urgency).await?;
-        let (owner, passed) = gates.pass_owner(scopes.owner, urgency, place).await?;
+        let owner = gates.pass_owner(scopes.owner, urgency, place).await?;
         let granted = clock::now();
         let second = match credential {
             None => None,
@@ -287,8 +280,7 @@ impl Budget {
         if has_moved || is_paused {
             return Ok(None);
         }
-        let permit = Permit::new(owner, second, granted);
-        Ok(Some((permit, passed.lane, passed.waited)))
+        Ok(Some(Permit::new(owner, second, granted)))
     }
 
     /// The CRM has accepted a credential whose calls spend this scope. See [`Budget::acquire`].

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Add;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -59,6 +60,17 @@ pub(super) struct WaitersAhead {
     pub(crate) all: usize,
     /// In the background lanes.
     pub(crate) background: usize,
+}
+
+impl Add for WaitersAhead {
+    type Output = Self;
+
+    fn add(self, others: Self) -> Self {
+        Self {
+            all: self.all + others.all,
+            background: self.background + others.background,
+        }
+    }
 }
 
 struct Waiter {

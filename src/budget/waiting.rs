@@ -19,17 +19,6 @@ use crate::clock::{self, Instant, Stopwatch};
 use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
 
-/// A call that has passed the gate.
-#[derive(Debug)]
-pub(super) struct GrantedSlot {
-    /// The slot that it may spend.
-    pub(crate) slot: Slot,
-    /// The lane it passed in.
-    pub(crate) lane: Lane,
-    /// How long it waited in that lane.
-    pub(crate) waited: Duration,
-}
-
 /// Waits for the call's turn at `gate` and spends a slot. If `is_paced`, the call keeps to the
 /// quota's pace. Otherwise it already holds a slot of another gate: only the window counts then,
 /// and the call waits only briefly ([`STALE`]). After the deadline nobody waits for the load any
@@ -43,7 +32,7 @@ pub(super) async fn pass(
     limiter: &QuotaLimiter,
     urgency: &Urgency,
     is_paced: bool,
-) -> Result<GrantedSlot, Exhausted> {
+) -> Result<Slot, Exhausted> {
     let mut call = QueuedCall::enter(gate, limiter, urgency, is_paced);
     loop {
         // Before the urgency is read, so that no change is missed between reading and waiting.
@@ -51,7 +40,7 @@ pub(super) async fn pass(
         let now = clock::now();
         let (lane, deadline) = wanted(urgency, now);
         match call.next_step((lane, CredentialProof::of(urgency)), deadline, now) {
-            NextStep::Pass(slot) => return Ok(call.granted(slot)),
+            NextStep::Pass(slot) => return Ok(slot),
             NextStep::Refuse(exhausted) => return Err(exhausted),
             NextStep::Request(request) => request.send(deadline).await,
             NextStep::Wait(until) => {
@@ -74,6 +63,14 @@ pub(super) fn wanted(urgency: &Urgency, now: Instant) -> (Lane, Option<Instant>)
     }
 }
 
+/// The current lane of a load, and how long a call that began to wait at `began` has waited in it.
+pub(super) fn waited(urgency: &Urgency, began: Instant, now: Instant) -> (Lane, Duration) {
+    let (lane, _) = wanted(urgency, now);
+    let overdue = urgency.deadline().filter(|_| lane != urgency.lane());
+    let since = overdue.unwrap_or_else(|| urgency.since()).max(began);
+    (lane, now.saturating_duration_since(since))
+}
+
 /// What a waiter does next.
 enum NextStep<'a> {
     Pass(Slot),
@@ -89,8 +86,6 @@ struct QueuedCall<'a> {
     limiter: &'a QuotaLimiter,
     key: QueueKey,
     wake: Arc<Notify>,
-    /// Time since it entered its lane.
-    since: Stopwatch,
     began: Stopwatch,
     is_paced: bool,
     /// Whether it has asked the limiter in its lane.
@@ -105,18 +100,9 @@ impl<'a> QueuedCall<'a> {
             limiter,
             key,
             wake,
-            since: Stopwatch::start(),
             began: Stopwatch::start(),
             is_paced,
             has_asked: false,
-        }
-    }
-
-    fn granted(&self, slot: Slot) -> GrantedSlot {
-        GrantedSlot {
-            slot,
-            lane: self.key.lane,
-            waited: self.since.elapsed(),
         }
     }
 
@@ -228,7 +214,6 @@ impl<'a> QueuedCall<'a> {
         let before = self.key;
         self.key = state.queue.update(before, place, is_impatient);
         if self.key.lane != before.lane {
-            self.since = Stopwatch::start();
             self.has_asked = false;
         }
         if self.key != before {
@@ -247,7 +232,7 @@ impl Drop for QueuedCall<'_> {
         {
             state.give_back(self.limiter, &slot);
         }
-        state.queue.wake_head();
+        state.wake_heads();
     }
 }
 
@@ -285,7 +270,7 @@ impl PendingRequest<'_> {
         state.forecast = (!is_unknown).then_some(reply.forecast);
         let is_longer = state.pauses.apply_shared(reply.pause, now);
         if !is_expected || is_longer {
-            state.queue.wake_impatient();
+            state.wake_impatient();
         }
     }
 }
@@ -294,7 +279,7 @@ impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
         state.is_requesting = false;
-        state.queue.wake_head();
+        state.wake_heads();
     }
 }
 

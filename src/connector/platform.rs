@@ -20,8 +20,8 @@ use super::shared_login::SharedLogin;
 use crate::budget::{CallKind, Scope, Scopes};
 use crate::domain::user::AdditionalInfo;
 use crate::domain::{
-    AuthHeader, AuthTag, Crm, CrmPlace, Host, Identity, KeyMaker, LookupError, Region, ScopeTag,
-    User,
+    AskedInput, AuthHeader, AuthTag, Crm, CrmPlace, Host, Identity, KeyMaker, LookupError, Region,
+    ScopeTag, User,
 };
 use crate::trace::Span;
 use crate::urgency::Urgency;
@@ -149,9 +149,9 @@ impl Platform {
         let (base_url, host) = self.base_and_host(user);
         let inputs = &self.profile().inputs;
         let fields = inputs.asked_info.iter();
-        let fields = fields.filter_map(|name| Some((name.as_str(), user.info.get(name)?)));
+        let fields = fields.filter_map(|name| asked("info", name, user.info.get(name)));
         let settings = inputs.asked_settings.iter();
-        let settings = settings.filter_map(|name| Some((name.as_str(), user.settings.get(name)?)));
+        let settings = settings.filter_map(|name| asked("setting", name, user.settings.get(name)));
         CrmPlace {
             connector: &self.config.name,
             base_url,
@@ -335,6 +335,18 @@ impl Platform {
             _ => self.scope_of(user, auth),
         }
     }
+}
+
+fn asked<'a>(
+    source: &'static str,
+    name: &'a str,
+    value: Option<&'a Value>,
+) -> Option<AskedInput<'a>> {
+    value.map(|value| AskedInput {
+        source,
+        name,
+        value,
+    })
 }
 
 /// Checks that every field without which no search can be made has a value.

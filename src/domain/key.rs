@@ -25,12 +25,12 @@ use super::user::{Host, User, WhoAmI};
 
 mod place;
 
-pub use place::{Crm, CrmPlace};
+pub use place::{AskedInput, Crm, CrmPlace};
 pub(crate) use place::{GroupTag, ScopeTag};
 
 /// Changes when the parts or their order change, so that replicas of two versions never read each
 /// other's answers.
-const SCHEMA: u8 = 3;
+const SCHEMA: u8 = 4;
 
 /// The purpose of a hash. Two kinds never collide.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,7 @@ pub(crate) use error::LookupError;
 pub use format::NumberFormat;
 pub use format::{Spelling, Variant, Variants};
 pub use identity::Identity;
-pub use key::{ContactKey, Crm, CrmPlace, KeyMaker, QuestionPrefix, UserTag};
+pub use key::{AskedInput, ContactKey, Crm, CrmPlace, KeyMaker, QuestionPrefix, UserTag};
 pub(crate) use key::{GroupTag, ScopeTag};
 pub use key::{QuestionKey, SlotKey};
 pub use lane::Lane;

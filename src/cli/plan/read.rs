@@ -351,8 +351,8 @@ impl Rows<'_> {
         }
         if self.without_region > 0 {
             say(format_args!(
-                "contactd: {}: numbers of {} calls have no calling code and are not looked up; name their country \
-                 with --region",
+                "contactd: {}: {} of the calls' numbers have no calling code and are not looked up; name their \
+                 country with --region",
                 self.origin, self.without_region
             ));
         }

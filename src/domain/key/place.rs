@@ -46,16 +46,28 @@ pub struct CrmPlace<'a> {
     pub base_url: Cow<'a, str>,
     /// The host that the user names; empty if it does not determine which CRM answers.
     pub host: &'a str,
-    /// Settings, and fields of `platform_additional_info`, that requests read: they may name a tenant.
-    pub asked: Vec<(&'a str, &'a Value)>,
+    /// What requests read of the user: it may name a tenant.
+    pub asked: Vec<AskedInput<'a>>,
+}
+
+/// A user's value that requests contain.
+#[derive(Debug, Clone, Copy)]
+pub struct AskedInput<'a> {
+    /// Where it comes from: a setting and a field of `platform_additional_info` may have one name.
+    pub source: &'static str,
+    /// Its name there.
+    pub name: &'a str,
+    /// The value.
+    pub value: &'a Value,
 }
 
 impl CrmPlace<'_> {
     /// Adds what requests read, if they read anything.
     pub(super) fn push_asked(&self, parts: &mut HashParts) {
-        for (name, value) in &self.asked {
-            parts.push(name.as_bytes());
-            parts.push(&value.encode_to_vec());
+        for input in &self.asked {
+            parts.push(input.source.as_bytes());
+            parts.push(input.name.as_bytes());
+            parts.push(&input.value.encode_to_vec());
         }
     }
 

@@ -107,6 +107,40 @@ fn a_host_that_requests_contain_makes_another_tag_wherever_the_address_comes_fro
 }
 
 #[test]
+fn a_setting_and_a_field_of_one_name_make_different_tags() {
+    let source = TENANTS
+        .replace(
+            "\"{{host}}\" }",
+            "\"{{setting.tenant}}\", of = \"{{info.tenant}}\" }",
+        )
+        .replace(
+            "\"{{host}}\"",
+            "\"{{setting.tenant}}\"\nquery.of = \"{{info.tenant}}\"",
+        );
+    let file = read_spec(SpecKind::File, &source, Secrets::Any).unwrap();
+    let platform = crate::fuzz::platform_at(file, None);
+    let inputs = &platform.profile().inputs;
+    let tag = |settings: &[(&str, &str)], info: &[(&str, &str)]| {
+        let of = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).into()));
+            to_struct(&pairs.collect())
+        };
+        let user = User {
+            id: "1".to_owned(),
+            account: String::new(),
+            host: None,
+            region: None,
+            settings: Settings::new(of(settings)),
+            info: AdditionalInfo::only(&of(info), &inputs.info),
+        };
+        platform.auth_tag(&user, &AuthHeader::parse("Bearer t0k3n").unwrap())
+    };
+    let a = [("tenant", "a")];
+    assert!(tag(&a, &[]) == tag(&a, &[]));
+    assert!(tag(&a, &[]) != tag(&[], &a));
+}
+
+#[test]
 fn each_input_of_every_file_makes_another_key_or_another_tag() {
     for (kind, file) in files() {
         let platform = platform(&file);
