@@ -46,7 +46,7 @@ pub(crate) struct Sheet {
     pub(crate) requests: Vec<RequestSheet>,
     /// Calls of one look-up.
     pub(crate) one: CallCount,
-    /// Search calls of a look-up that finds nobody, at least.
+    /// Search calls of a look-up that finds nobody, at least, if no setting leaves a search out.
     pub(crate) nobody: u32,
     /// Calls of the searches for many numbers ([`MANY`]), each list on one page.
     pub(crate) many: CallCount,
@@ -175,7 +175,9 @@ impl Sheet {
             stop: match profile.stop {
                 StopRule::AtFirstContact => "at the first spelling that finds a contact",
                 StopRule::Never => "never: all spellings are searched",
-                StopRule::AfterOneSearch => "after one search, for all spellings at once",
+                StopRule::AfterOneSearch => {
+                    "after one request of each search; it asks for all spellings"
+                }
             },
             quota: [words_of(&quotas.all)].into_iter().chain(own).collect(),
             quota_settings: settings_of(quotas),

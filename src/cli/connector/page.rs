@@ -107,7 +107,7 @@ fn facts(sheet: &Sheet) -> Vec<(&'static str, String)> {
     let many = match sheet.numbers_at_once {
         1 => String::new(),
         most => format!(
-            "up to {most} values in one call; 250 numbers take {} searches",
+            "up to {most} values in one call; 250 numbers take at most {} searches",
             calls(sheet.many)
         ),
     };

@@ -87,14 +87,23 @@ impl FileConnector {
 
     fn cost_of_one(&self) -> CallCount {
         let searches = self.plan.searches.iter();
-        let searches = searches.map(|plan| plan.request.calls().times(self.runs(plan)));
+        let searches = searches.map(|plan| self.cost_of_search(plan));
         let details = self.plan.details.iter().filter_map(DetailsRequest::sheet);
         let mut all = sum(searches.chain(details.map(|sheet| sheet.calls)));
-        all.least = all.least.min(self.cost_of_nobody());
+        all.least = all.least.min(self.cost_of_nobody()).max(1);
         all
     }
 
-    /// Calls of a look-up that finds nobody, at least.
+    /// Calls of one search, which a setting may leave out.
+    fn cost_of_search(&self, plan: &SearchRequest) -> CallCount {
+        let mut calls = plan.request.calls().times(self.runs(plan));
+        if plan.if_among.is_some() {
+            calls.least = 0;
+        }
+        calls
+    }
+
+    /// Calls of a look-up that finds nobody, at least, if no setting leaves a search out.
     fn cost_of_nobody(&self) -> u32 {
         let searches = self.plan.searches.iter();
         let calls = searches.map(|plan| plan.request.calls().least * self.runs(plan).most);
