@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use governor::RateLimiter;
@@ -128,21 +128,21 @@ impl Pace {
 struct Governor {
     limiter: RateLimiter<ScopeTag, ArrivalTimes, GovernorClock, NoOpMiddleware<Nanos>>,
     arrivals: ArrivalTimes,
-    start: GovernorClock,
+    clock: GovernorClock,
     bucket: TokenBucket,
 }
 
 impl Governor {
     fn new(bucket: TokenBucket, time: &SteadyClock) -> Self {
-        let (start, arrivals) = (GovernorClock::start(time), ArrivalTimes::default());
+        let (clock, arrivals) = (GovernorClock::new(time), ArrivalTimes::default());
         // At least a nanosecond, because a bucket needs an interval.
         let quota = governor::Quota::with_period(bucket.interval)
             .unwrap_or(governor::Quota::per_second(NonZeroU32::MIN))
             .allow_burst(bucket.burst);
         Self {
-            limiter: RateLimiter::new(quota, arrivals.clone(), start.clone()),
+            limiter: RateLimiter::new(quota, arrivals.clone(), clock.clone()),
             arrivals,
-            start,
+            clock,
             bucket,
         }
     }
@@ -161,7 +161,7 @@ impl Governor {
 
     /// When the next call is due: governor's own rule, without spending.
     fn next_calls(&self, scope: ScopeTag) -> NextCalls {
-        let now = self.start.now().as_u64();
+        let now = self.clock.now().as_u64();
         let arrival = self.arrivals.get(scope).unwrap_or(0).max(now);
         // Rounded up, so that waiting this long is enough.
         let next = micros(Duration::from_nanos(arrival - now + 999))
@@ -219,17 +219,19 @@ impl ShrinkableKeyedStateStore<ScopeTag> for ArrivalTimes {
     }
 }
 
-/// governor's view of the clock: time since a moment.
+/// governor's view of the clock: time since it was first read. A limiter reads it when it is made,
+/// and counts arrival times from there. With a start of our own, [`Governor::next_calls`] would be
+/// wrong by the time that passes in between.
 #[derive(Debug, Clone)]
 struct GovernorClock {
-    start: Instant,
+    start: Arc<OnceLock<Instant>>,
     time: SteadyClock,
 }
 
 impl GovernorClock {
-    fn start(time: &SteadyClock) -> Self {
+    fn new(time: &SteadyClock) -> Self {
         Self {
-            start: time.now(),
+            start: Arc::default(),
             time: time.clone(),
         }
     }
@@ -239,7 +241,44 @@ impl Clock for GovernorClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        let since = self.time.now().saturating_duration_since(self.start);
+        let now = self.time.now();
+        let since = now.saturating_duration_since(*self.start.get_or_init(|| now));
         Nanos::new(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::clock::ReplayClock;
+    use crate::domain::KeyMaker;
+
+    /// A thread may be interrupted at any point, so time may pass at any point.
+    #[test]
+    fn time_that_passes_while_a_governor_is_made_does_not_shorten_its_intervals() {
+        let (clock, ended) = (ReplayClock::start(), AtomicBool::new(false));
+        let governors: Vec<Governor> = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    clock.set(clock.micros() + 10_000);
+                }
+            });
+            let bucket = TokenBucket {
+                interval: Duration::from_secs(1),
+                burst: NonZeroU32::MIN,
+            };
+            let time = SteadyClock::Replay(clock.clone());
+            let made = (0..1_000).map(|_| Governor::new(bucket, &time)).collect();
+            ended.store(true, Ordering::Relaxed);
+            made
+        });
+        let scope = KeyMaker::new([1; 16]).scope(&[b"a"]);
+        for governor in governors {
+            governor.spend(scope);
+            assert_eq!(governor.next_calls(scope).next, 1_000_000);
+        }
     }
 }
