@@ -27,8 +27,8 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// It may jump.
     fn wall(&self) -> Timestamp;
 
-    /// The time of another machine's clock that has just reported `told`. A clock that tests move
-    /// also moves that one.
+    /// The current time of another machine, whose clock has just reported `told`. A test's clock
+    /// moves that time too.
     fn elsewhere(&self, told: SharedTime) -> SharedTime {
         told
     }

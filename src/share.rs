@@ -25,8 +25,8 @@ const OF_A_CONNECTOR: usize = 3;
 /// The same for unverified credentials at one connector.
 const OF_THE_UNVERIFIED: usize = 2;
 
-/// Background work leaves some of its scope's places to the scope's callers: each load counts
-/// twice.
+/// When background work asks for a place, the places that its scope holds count this many times. So
+/// some are left for the scope's callers.
 const BEHIND: usize = 2;
 
 /// A request for a place.
@@ -36,7 +36,7 @@ pub(crate) struct Claim<'a> {
     pub(crate) connector: &'a str,
     /// Whose quota is spent.
     pub(crate) scope: ScopeTag,
-    /// How urgent it is. Background work counts twice.
+    /// How urgent it is.
     pub(crate) lane: Lane,
     /// Whether the CRM has accepted the credential.
     pub(crate) verified: bool,

@@ -101,6 +101,16 @@ impl Admissions {
         }
     }
 
+    /// The owner that the CRM has named, and when it was asked, if the credential is verified and
+    /// stays so for a while.
+    #[must_use]
+    pub(crate) fn named(&self, user: UserTag, auth: AuthTag) -> Option<(Identity, Timestamp)> {
+        let known = self.known(user, auth)?;
+        let lasts = known.is_verified() && !known.due && known.identity.is_known();
+        let verification = self.memory.get(&(user, auth)).filter(|_| lasts)?;
+        Some((verification.identity, verification.asked))
+    }
+
     /// What this process knows of the credential. Does not wait for Redis.
     #[must_use]
     pub(crate) fn known(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
@@ -292,9 +302,9 @@ impl Admissions {
             || refused.is_some_and(|refused| refused >= asked)
     }
 
-    /// The owner of the credential, if the CRM accepts it without naming one: the one that the CRM
-    /// has named before. Otherwise the answers that are stored for that owner could not be found
-    /// any more.
+    /// If the CRM accepts a credential without naming its owner, the owner that it named before
+    /// still counts. Otherwise the answers that are stored for that owner could not be found any
+    /// more.
     fn named_before(&self, user: UserTag, auth: AuthTag, identity: Identity) -> Identity {
         let known = self.known(user, auth).map(|known| known.identity);
         match known.filter(Identity::is_known) {

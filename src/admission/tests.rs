@@ -53,6 +53,28 @@ async fn an_accepted_credential_is_verified_for_an_hour_then_lapsed_then_unknown
     }
 }
 
+/// Otherwise a look-up would not ask the CRM although it has to.
+#[tokio::test]
+async fn only_a_named_owner_under_lasting_trust_makes_another_question_to_the_crm_unnecessary() {
+    let (admissions, clock) = admissions();
+    let asked = clock.now();
+    let named = Identity::from_bytes(&[1; 33]).unwrap();
+    for (n, identity) in [
+        (1, named),
+        (2, Identity::Caller),
+        (3, Identity::Credential(auth(3))),
+    ] {
+        admissions.admit(user(n), auth(n), identity, asked).await;
+        let expected = (n == 1).then_some((identity, asked));
+        assert_eq!(admissions.named(user(n), auth(n)), expected);
+    }
+    assert_eq!(admissions.named(user(2), auth(1)), None);
+    clock.advance(Duration::from_secs(2_880));
+    assert_eq!(admissions.named(user(1), auth(1)), None, "it is due");
+    clock.advance(HOUR);
+    assert_eq!(admissions.named(user(1), auth(1)), None, "it has lapsed");
+}
+
 #[tokio::test]
 async fn trust_counts_from_when_the_crm_was_asked() {
     let (admissions, clock) = admissions();

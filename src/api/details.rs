@@ -52,9 +52,10 @@ impl ApiError {
                 "The look-up service does not know your telephony service",
                 &format!("It does not accept requests from your telephony service. {OPERATOR}"),
             ),
-            Self::ClientForbidden(_) => {
-                words::danger("Your telephony service may not look this up", OPERATOR)
-            }
+            Self::ClientForbidden(_) => words::danger(
+                "Your telephony service is not allowed to look this up",
+                OPERATOR,
+            ),
             Self::Overloaded(_) => words::busy(),
             Self::LookupFailed { error, platform } => words::lookup_failed(error, platform),
             Self::RequestTooSlow => {

@@ -26,7 +26,8 @@ const MAX_STRUCT_VALUES: usize = 1000;
 /// Most levels in it.
 const MAX_STRUCT_LEVELS: usize = 16;
 
-/// The trigger that a request names. An unknown value counts as an incoming call.
+/// The trigger that a request names. An unknown value is counted as an incoming call; parsing
+/// refuses it later.
 pub(super) fn trigger(trigger: pb::Trigger) -> Trigger {
     match trigger {
         pb::Trigger::Unspecified | pb::Trigger::IncomingCall => Trigger::IncomingCall,

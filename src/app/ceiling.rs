@@ -25,7 +25,8 @@ const REMEMBERED: u64 = 256 * MIB;
 /// A reply as bytes, as JSON, and as an answer.
 const FORMS_OF_A_REPLY: u64 = 6;
 
-/// Two calls in progress with request and answer, and one incomplete request: a list of up to one
+/// For each of `grpc.max_in_flight`: two calls in progress with request and answer, and one
+/// incomplete request, a list of up to one
 /// MiB, in a buffer that doubles.
 const CALL: u64 = 512 * KIB + 2 * MIB;
 

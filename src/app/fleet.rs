@@ -236,8 +236,9 @@ fn signals(metrics: &Metrics) -> LinkSignals {
     }
 }
 
-/// The key of the hashes of numbers in the log. Only a secret file makes it the same everywhere: a
-/// password may be weak or absent, and then everybody could hash all numbers.
+/// The key of the hashes of numbers in the log. It is the same on all replicas only if there is a
+/// secret file. It is not derived from the password of Redis, which may be weak or absent: then
+/// anybody could find a number by hashing all of them.
 pub(super) fn log_key(config: &Config) -> anyhow::Result<[u8; 32]> {
     let secret = config.redis.as_ref().and_then(|redis| redis.secret.clone());
     Ok(secret.map_or_else(random_secret, Ok)?.for_log())

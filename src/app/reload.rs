@@ -36,9 +36,10 @@ impl Reload {
         self.tls.as_ref()
     }
 
-    /// Applies the settings that can change at run time: clients and certificates as given in
-    /// `grpc`, ages, quotas, and the shared logins. All others stay as at the start. `changes`
-    /// are the differences to the settings at the start. Returns whether certificates were replaced.
+    /// Applies the settings that can change at run time, except those of `log`: clients and
+    /// certificates as given in `grpc`, ages, quotas, and the shared logins. All others stay as at
+    /// the start. `changes` are the differences to the settings at the start. Returns whether
+    /// certificates were replaced.
     ///
     /// # Errors
     /// If the certificates cannot be used. Nothing has changed then.

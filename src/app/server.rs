@@ -19,7 +19,7 @@ const STREAMS: u32 = 256;
 /// Bytes of one request's headers: a token and trace context need less than one KiB.
 const HEADERS: u32 = 16 << 10;
 
-/// Unread bytes of one request: enough for a whole usual one.
+/// Unread bytes of one request: enough for a typical request.
 const STREAM_WINDOW: u32 = 64 << 10;
 
 /// The same for all requests of one connection.

@@ -35,9 +35,9 @@ pub(super) struct Gate {
 #[derive(Debug, Default)]
 pub(super) struct GateState {
     pub(super) queue: WaitQueue,
-    /// Whether a request to the limiter is running.
+    /// Whether a request of the queue's head is running.
     pub(super) is_requesting: bool,
-    /// A slot that was granted to a waiter that is no longer the head.
+    /// A granted slot that no waiter has taken yet. The head of the queue takes it.
     pub(super) unclaimed: Option<Slot>,
     /// The limiter's last forecast.
     pub(super) forecast: Option<Forecast>,
@@ -87,9 +87,9 @@ impl Gate {
         reply.granted
     }
 
-    /// Applies a reply's hint. Returns the update for the other replicas. How many calls the CRM
-    /// allows is only counted in the owner's scope, because one credential makes only a part of
-    /// them.
+    /// Applies a reply's hint. Returns the update for the other replicas. The adaptive limit is
+    /// kept only in the owner's scope, because one credential makes only a part of the owner's
+    /// calls.
     pub(super) fn apply_hint(
         &self,
         limiter: &QuotaLimiter,

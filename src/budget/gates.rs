@@ -87,8 +87,8 @@ impl QuotaGates {
     }
 
     /// Waits for a call's turn in the scope of its owner, at the pace of the quota. The call leaves
-    /// its `place` among those of its credential once it is in the owner's queue. The next one then
-    /// comes behind it there, or has another owner.
+    /// its `place` among those of its credential once it is in the owner's queue. The credential's
+    /// next call then queues behind it, unless that call has another owner.
     pub(super) async fn pass_owner(
         &self,
         owner: ScopeTag,
@@ -127,8 +127,8 @@ impl QuotaGates {
         Ok(self.counted(gate, slot))
     }
 
-    /// Waits until a call may pass the gate of a credential, as far as known, and is the first of
-    /// those that wait for that. Spends nothing. Returns its place, if it has waited.
+    /// Waits until the credential's gate is open or about to open, as far as known, and no other
+    /// call waits ahead of this one. Spends nothing. Returns its place, if it has waited.
     pub(super) async fn approach(
         &self,
         credential: Option<ScopeTag>,

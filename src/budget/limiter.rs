@@ -129,7 +129,7 @@ impl QuotaLimiter {
         self.settings().quota
     }
 
-    /// Requests a call. There must be only one request for a scope at a time.
+    /// Requests a call. There must be only one [`RequestAim::Spend`] for a scope at a time.
     ///
     /// Returns at once, or within the timeout of the link to Redis.
     pub(super) async fn request(&self, request: &SlotRequest) -> SlotReply {
@@ -310,7 +310,7 @@ impl QuotaLimiter {
         };
         let has_begun_anew = before.is_some() && before != after;
         if has_begun_anew {
-            // All counts are lost. Calls wait for that once, and not again in each scope.
+            // All counts are lost. Calls wait once for the whole loss, and not once for each scope.
             self.local.forget_expected();
         }
         self.local.set_replicas(&self.quota(), replicas.count) || changes_count

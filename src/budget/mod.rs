@@ -5,8 +5,8 @@
 //! logs that are prefetched compete for them. This module decides which makes the next call.
 //!
 //! # The path of one call
-//! [`Budget::acquire`] -> the [`gate`] of each scope, with its [`queue`] -> the [`limiter`], which
-//! only the head of the queue asks -> a [`Permit`]. After the reply, [`Permit::observe_since`]
+//! [`Budget::acquire`] -> the [`gate`] of each scope, with its [`queue`] -> the [`limiter`], from which
+//! only the head of the queue requests calls -> a [`Permit`]. After the reply, [`Permit::observe_since`]
 //! applies what the CRM reported about its limit.
 //!
 //! # Words
@@ -47,15 +47,16 @@
 //! ([`Budget::apply_replicas`]). A request to Redis takes at most the link's timeout.
 //!
 //! # Calls of an unknown past
-//! A daemon that starts without Redis does not know the calls of the last window. Neither does a
-//! Redis that has lost its data, or the count of one scope. For windows of up to five seconds
-//! nothing is spent until those calls have left the window ([`past`]). For longer windows a restart
-//! may spend the quota a second time. Redis may lose calls of a day, and a replica may make calls
-//! while it cannot reach Redis. Only the replica that made such calls counts them. If the CRM
-//! limits the calls on the wire, nothing is spent until every call of the other replicas has ended
-//! or timed out, unless a call may take longer than ten seconds. The log of invalidations shows the
-//! loss of all data. The next request notices the loss of its scope's calls. A replica that made a
-//! call in the last minute also notices if Redis has lost everything about the scope of that call.
+//! A daemon that starts without Redis does not know the calls of the last window. A Redis that has
+//! lost all its data, or the count of one scope, does not know them either. For windows of up to
+//! five seconds nothing is spent until those calls have left the window ([`past`]). For longer
+//! windows a restart may spend the quota a second time. If Redis has lost calls of the last day, or
+//! a replica made calls while it could not reach Redis, only the replica that made these calls
+//! counts them. If the CRM limits the calls on the wire, calls also wait until those of the other
+//! replicas have ended or timed out. If the timeout of a call is longer than ten seconds, there is
+//! no such wait. The log of invalidations shows the loss of all data. The next request notices the
+//! loss of its scope's calls. A replica that made a call in the last minute also notices if Redis
+//! has lost everything about the scope of that call.
 //!
 //! # Hints
 //! A refusal (429) pauses the scope for as long as the reply says, or for 1 s doubling up to 60 s.
@@ -138,7 +139,7 @@ pub(crate) struct BudgetConfig {
     pub(crate) admitted: Duration,
     /// The least number of replicas that share the quotas.
     pub(crate) replicas: NonZeroU32,
-    /// Whether nobody can have called the CRM before, so that nothing is waited for at start.
+    /// Whether the CRM certainly had no calls before this start, so that no call waits for that.
     pub(crate) is_past_known: bool,
 }
 

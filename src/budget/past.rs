@@ -11,9 +11,8 @@
 //! window. For longer windows that would stop all calls for too long: a start may spend their quota
 //! a second time.
 //!
-//! If the CRM limits the calls on the wire, nothing is spent either until the calls of other
-//! replicas must have ended. If a call may take longer than [`LONGEST_CALL_WAIT`], there is no such
-//! wait.
+//! If the CRM limits the calls on the wire, calls also wait until the calls of other replicas have
+//! ended or timed out. If a call may take longer than [`LONGEST_CALL_WAIT`], there is no such wait.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -76,7 +75,8 @@ pub(crate) struct Replicas {
 /// The past of one quota; see the module's header.
 #[derive(Debug)]
 pub(super) struct Past {
-    /// The longest time for which a call without a known end counts, except in a day.
+    /// The length of the quota's window, or how long a call may be on the wire if that is limited
+    /// and longer. The limit of a day is not included.
     window: Duration,
     /// How long to wait for calls that are not known.
     wait: Duration,
@@ -84,7 +84,7 @@ pub(super) struct Past {
     call_timeout: Duration,
     /// Whether there is a Redis that counts for all replicas.
     is_shared: bool,
-    /// Whether nobody can have made a call before the start.
+    /// Whether the CRM certainly had no calls before the start.
     is_known: bool,
     /// The least number of replicas that share the quota.
     at_least: NonZeroU32,
@@ -167,7 +167,7 @@ impl Past {
         }
     }
 
-    /// Applies what Redis knows of the replicas. Returns true if another count holds now.
+    /// Applies what Redis knows of the replicas. Returns true if waiters should ask again.
     pub(super) fn apply_replicas(&mut self, replicas: &Replicas, now: Instant) -> bool {
         let leaves_other_part = self.count_absent(replicas, now);
         let before = self.kept_since;
@@ -221,7 +221,8 @@ impl Past {
         self.shared_from = self.shared_from.max(Some(from));
     }
 
-    /// The longest time for which a call without a known end counts, except in a day.
+    /// The length of the quota's window, or how long a call may be on the wire if that is limited
+    /// and longer.
     pub(super) fn window(&self) -> Duration {
         self.window
     }
@@ -329,7 +330,7 @@ fn with_calls_on_their_way(wait: Duration) -> Duration {
     }
 }
 
-/// How long a call without a known end counts, in the window and on the wire.
+/// The length of the window, or how long a call may be on the wire if that is limited and longer.
 fn longest_count(quota: &Quota, call_timeout: Duration) -> Duration {
     let wire = on_the_wire(quota, call_timeout);
     quota.per().max(wire.unwrap_or_default())

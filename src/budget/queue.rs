@@ -15,9 +15,9 @@ use crate::domain::lane::Lane;
 use crate::urgency::Urgency;
 
 /// A place in the queue, which changes if the waiter moves up. The most urgent lane comes first.
-/// Within a lane, verified credentials come first, and among these the oldest load. Otherwise the
-/// later calls of a load would wait behind the first calls of all others, and all loads of a batch
-/// would end only at its very end.
+/// Within a lane, verified credentials come first, then the oldest load. Without the order by age,
+/// the later calls of a load would wait behind the first calls of all others, and all loads of a
+/// batch would end only at its very end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QueueKey {
     /// Changes when the waiter is raised, and when it is overdue.

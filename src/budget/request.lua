@@ -2,8 +2,8 @@
 -- clock.lua.
 -- KEYS[1]  the scope's hash:
 --            all, share        when the next call is due at an even pace (GCRA), of all lanes and of the share
---            rest, share_rest  until when all lanes, or the background lanes, are paused; replicas of other versions use
---                              these names
+--            rest, share_rest  until when all lanes, or the background lanes, are paused (the names must not change:
+--                              replicas of other versions share this hash)
 --            pop               until when the background lanes are stopped for a call pop
 --            kept              until when one call of each window is reserved for verified credentials
 --            allowed, allowed_until  how many calls the CRM allows if fewer than documented, and how long that holds

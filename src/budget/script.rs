@@ -158,8 +158,8 @@ fn rule_arguments(terms: &SharedTerms, request: &SlotRequest, [.., even]: [Gcra;
     let unknown_for = if request.is_paced {
         terms.unknown_for
     } else {
-        // The call's other scope counts it too. If Redis lost both counts, the call has waited
-        // there.
+        // An unpaced call has already passed its owner's scope. If Redis lost both counts, the call
+        // has waited there.
         Duration::ZERO
     };
     [

@@ -106,8 +106,9 @@ impl SharedQuota {
         }
     }
 
-    /// The same quota, counted by `time`. So calls are counted correctly even if Redis' clock is
-    /// set. `log` are the keys by which a script recognizes the data that this replica has seen.
+    /// The same quota, counted by `time`. So calls are counted correctly even if somebody changes
+    /// Redis' clock. `log` are the keys by which a script recognizes the data that this replica has
+    /// seen.
     #[must_use]
     pub(crate) fn by(self, time: RedisTime, log: [String; 2]) -> Self {
         Self {

@@ -1,7 +1,6 @@
 //! A call that waits at a gate.
 //!
-//! Decides what a waiter does next. Only the head of the queue asks the limiter, one request at a
-//! time, so that nobody overtakes by chance. If a waiter's future is dropped, it leaves the queue
+//! Decides what a waiter does next. Only the head of the queue requests a call, one at a time, so that nobody overtakes by chance. If a waiter's future is dropped, it leaves the queue
 //! and the next one continues.
 
 use std::future::pending;
@@ -171,8 +170,9 @@ impl<'a> QueuedCall<'a> {
         NextStep::Wait(Some(now + wait))
     }
 
-    /// Takes the slot that was granted to an earlier head of the queue. A call pop's slot is not
-    /// counted in the share of the background lanes, so they cannot take it.
+    /// Takes the granted slot, if there is one. An earlier head of the queue may have requested it.
+    /// A call pop's slot is not counted in the share of the background lanes, so they cannot take
+    /// it.
     fn claim(&self, state: &mut GateState) -> Option<Slot> {
         let slot = state.unclaimed.take()?;
         if slot.is_background || !self.key.lane.is_background() {
@@ -264,8 +264,8 @@ impl PendingRequest<'_> {
                 state.give_back(self.limiter, &unused);
             }
         }
-        // If Redis did not reply to a look, the forecast is that of this replica's own count, which
-        // does not hold.
+        // If Redis did not reply to a look, the forecast comes from this replica's own count, which
+        // does not apply while Redis counts.
         let is_unknown = self.request.aim == RequestAim::Look && reply.pause.is_none();
         state.forecast = (!is_unknown).then_some(reply.forecast);
         let is_longer = state.pauses.apply_shared(reply.pause, now);

@@ -130,7 +130,7 @@ pub(super) fn record(key: &ContactKey, asked_at: u64, bytes: &[u8]) -> Option<Ve
     )
 }
 
-/// What is found in any bytes is a part of them, and what was stored is found first.
+/// Reading any bytes returns only a part of them. A record that was stored is the first one found.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn layout_is_sound(bytes: &[u8]) {
     let key = sample_key(0);

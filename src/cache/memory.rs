@@ -118,7 +118,7 @@ impl ReplacedUsers {
         self.any.store(true, Ordering::Release);
     }
 
-    /// Without any such user, which is nearly always, a hit takes no lock here.
+    /// A hit takes no lock here if there is no such user, which is nearly always the case.
     fn is_replaced(&self, user: UserTag, kept: &MemoryEntry) -> bool {
         self.any.load(Ordering::Acquire)
             && self.moments.read().get(&user).is_some_and(|moment| {

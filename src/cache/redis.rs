@@ -60,9 +60,9 @@ return {value, now()}
 const INVALIDATED: i64 = -1;
 const SUPERSEDED: i64 = -2;
 
-/// Returns when the replaced answer was loaded, zero if there is none, or one of the two codes
-/// above. A damaged length ends the loop over the records, or lets one through that no reader
-/// accepts.
+/// Returns the time at which the replaced answer was loaded, zero if there was none, or one of the
+/// two codes above. A damaged length ends the loop over the records, or lets one through that no
+/// reader accepts.
 const STORE: &str = "
 local value, record = redis.call('GET', KEYS[2]), ARGV[2]
 if not value or string.sub(value, 1, 16) ~= redis.call('GET', KEYS[1]) then return -1 end

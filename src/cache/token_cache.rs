@@ -20,8 +20,8 @@ use crate::redis_link::user::UserToken;
 const LIFE: Duration = Duration::from_secs(1);
 
 /// Slots of about 60 bytes each. If two users have the same slot, they replace each other, which
-/// costs one more key in a command. Few in the models (tests/models), which make a new table for
-/// each schedule.
+/// costs one more key in a command. The models (tests/models) use few, because they make a new
+/// table for each schedule.
 const SLOTS: usize = if cfg!(models) { 16 } else { 1 << 14 };
 
 /// The token that was read last in each slot.

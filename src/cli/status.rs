@@ -61,8 +61,8 @@ pub(super) async fn run(args: StatusArgs) -> Result<ExitCode, Failure> {
     if status != StatusCode::OK {
         return Err(anyhow!(
             "{base} is not the operations port of contactd: it answers {status}\n  \
-             Its address is ops.listen in the daemon's settings; give it with --ops or CONTACTD_OPS. grpc.listen is \
-             another port."
+             The operations port is ops.listen in the daemon's settings; give its address with --ops or CONTACTD_OPS. \
+             grpc.listen is another port."
         )
         .into());
     }

@@ -81,9 +81,9 @@ impl FairPlaces {
         place
     }
 
-    /// Takes a place. If all are taken, one is taken back: from the address with the most of them,
-    /// if that has more than this address would have, or else from another connection of this
-    /// address that has more than this one would have. `None` if there is neither, or if too many
+    /// Takes a place. If all are taken, the address with the most places gives one back if it has
+    /// more than this address would have. Otherwise another connection of this address gives one
+    /// back if it has more than this connection would have. `None` if there is neither, or if too many
     /// places linger ([`LINGERING`]).
     pub(crate) fn try_enter(&self, from: &Origin) -> Option<FairPlace> {
         let mut state = self.state.lock();

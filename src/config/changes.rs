@@ -46,9 +46,9 @@ impl Effective {
         Changes { taken_up, waiting }
     }
 
-    /// Returns the settings that change if a daemon that was started with these settings reads
-    /// `new` after `latest`. Includes those that waited for a restart after `latest`, and no longer
-    /// wait.
+    /// Returns the settings that change when `new` is read. These settings are those of the start,
+    /// and `latest` are those read last. A setting that waited for a restart since `latest` and no
+    /// longer does is included.
     #[must_use]
     pub(crate) fn applied(&self, latest: &Self, new: &Self) -> Vec<String> {
         let now = self.changes(new);

@@ -27,7 +27,7 @@ pub struct Grpc {
     pub(crate) insecure: bool,
     /// Threads that serve connections.
     pub(crate) threads: usize,
-    /// The most calls of one user that may wait for a CRM. All calls in progress together may be
+    /// The most calls of one user, or account if the quota counts by account, that may wait for a CRM. All calls in progress together may be
     /// twice as many. More are refused at once.
     pub max_in_flight: usize,
     /// Most batches at once.

@@ -59,7 +59,7 @@ pub struct Config {
     pub(crate) redis: Option<redis_link::LinkConfig>,
     /// `redis.replicas`: the least number of replicas that share the quotas.
     pub(crate) replicas: NonZeroU32,
-    /// Whether nobody can have called the CRMs before this start: only for CRMs that start with the
+    /// Whether the CRMs certainly had no calls before this start: only for CRMs that start with the
     /// daemon.
     pub are_crms_new: bool,
     /// `redis.encryption_key_file`: the keys that seal stored answers.

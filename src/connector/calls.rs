@@ -103,7 +103,7 @@ impl Calls<'_> {
     }
 
     /// Reads all pages, up to the session's limit. `take` reads each of them, and returns how many
-    /// entries it has. The list that is returned has no items.
+    /// entries it has. `take` keeps the entries; the returned list has none.
     ///
     /// # Errors
     /// As [`Self::list`].

@@ -349,7 +349,7 @@ fn asked<'a>(
     })
 }
 
-/// Checks that every field without which no search can be made has a value.
+/// Checks that every field that a search requires has a value.
 fn check_has<'v>(
     names: &[String],
     value: impl Fn(&str) -> Option<&'v Value>,

@@ -46,7 +46,7 @@ pub(crate) struct Sheet {
     pub(crate) requests: Vec<RequestSheet>,
     /// Calls of one look-up.
     pub(crate) one: CallCount,
-    /// Search calls of a look-up that finds nobody, at least, if no setting leaves a search out.
+    /// The fewest search calls of a look-up that finds nobody, if no setting leaves a search out.
     pub(crate) nobody: u32,
     /// Calls of the searches for many numbers ([`MANY`]), each list on one page.
     pub(crate) many: CallCount,

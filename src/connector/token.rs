@@ -30,8 +30,10 @@ const LARGEST: usize = 64 * 1024;
 /// How long before its end a token is renewed; half of its life if that is shorter.
 const EARLY: Duration = Duration::from_secs(5 * 60);
 
-/// The life of a token whose reply does not say it, and the longest that is believed.
+/// The life of a token whose reply does not state it.
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// The longest life that is believed.
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// For how long a failure is not tried again, so that not every ringing phone repeats it.

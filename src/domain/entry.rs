@@ -170,7 +170,7 @@ impl Entry {
     }
 
     /// The same answer as the successor of `earlier`. Repeated absence is trusted for longer,
-    /// because a number that nobody has rarely becomes somebody's within a minute.
+    /// because a number without a contact rarely gets one within a minute.
     #[must_use]
     pub(crate) fn after(self, earlier: Option<&Self>) -> Self {
         let repeats = self.count() == 0 && earlier.is_some_and(|earlier| earlier.count() == 0);

@@ -17,7 +17,7 @@ pub(super) struct SampleContact {
     pub(super) phones: Vec<Phone>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) extension: Option<String>,
-    /// RFC 3339, UTC, whole seconds; as the next one.
+    /// RFC 3339, UTC, whole seconds. So is the next field.
     pub(super) created_at: String,
     pub(super) last_activity_at: String,
     /// Served at an address of their own.

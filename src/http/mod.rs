@@ -7,8 +7,7 @@
 //! decides who may call and what is limited, counts look-ups and reports why they fail, as for
 //! gRPC.
 //!
-//! Web pages are not served: a browser reports if a page made it send a request, and such a request
-//! is refused.
+//! Requests from web pages are refused. A browser marks a request that a page made it send.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -97,7 +96,7 @@ impl HttpFront {
         let mut body = body.map_err(|_| Broken).boxed_unsync();
         let request = Request::from_parts(parts, &mut body);
         let answered = AssertUnwindSafe(self.route(request)).catch_unwind().await;
-        // Such a client sends its body only after it is told to, and takes the answer instead.
+        // A client that sent `Expect` has not sent its body yet, so there is no rest to drop.
         if !waits_to_send {
             self.0.rests.drop_rest(&mut body).await;
         }

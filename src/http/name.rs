@@ -172,7 +172,7 @@ fn failed(error: &ApiError) -> Response<ReplyBody> {
 }
 
 fn explained(mut response: Response<ReplyBody>, message: &str) -> Response<ReplyBody> {
-    // A message with the name of a connector that no header can hold is left out.
+    // The message may contain a connector's name that a header cannot hold. Then it is left out.
     if let Ok(message) = HeaderValue::from_str(message) {
         response.headers_mut().insert(MESSAGE, message);
     }

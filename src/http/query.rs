@@ -107,7 +107,7 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     pairs.into_owned().collect()
 }
 
-/// The parameters of any query are each taken once, and a number keeps what it is.
+/// Each parameter of any query can be taken exactly once.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn query_is_sound(bytes: &[u8]) {
     let Ok(uri) = [&b"/v1/name?"[..], bytes].concat().as_slice().try_into() else {

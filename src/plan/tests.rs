@@ -236,8 +236,8 @@ fn without_redis_each_replica_spends_the_quota_by_itself() {
     assert!(of(true).connectors[0].quotas[0].headroom() >= 0.0);
 }
 
-/// More memory and longer ages help nearly always, but not always: an answer that was kept dies of
-/// age at a moment at which one that had to be asked for again still lives.
+/// More memory and longer ages help nearly always, but not always: a kept answer may expire at a
+/// moment when an answer that was loaded again is still valid.
 #[test]
 fn more_memory_may_lose_a_hit() {
     let calls = [0, 40, 110].map(|minute| (minute * MINUTE, 1, 2));

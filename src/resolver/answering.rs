@@ -169,9 +169,9 @@ impl<'a> Answering<'a> {
         }
     }
 
-    /// Returns whether it is worth waiting for the rest. It is if somebody waits and has time left.
-    /// Otherwise the answer so far must be young enough for a caller who comes now, and one of
-    /// these must be true: somebody waits, the complete answer can still be stored, or the load
+    /// Returns whether it is worth waiting for the rest. It is if a caller waits and has time left.
+    /// It also is if the answer so far is young enough for a new caller and one of these is true: a
+    /// caller waits, even past its deadline; the complete answer can still be stored; or the load
     /// belongs to a batch, whose other numbers may share the calls.
     fn is_of_use(&self, details: &Details) -> bool {
         let (load, deps) = (self.load, &self.load.resolver.deps);

@@ -138,8 +138,7 @@ impl Asker {
         self.platform.search_quota(scopes, lane).await
     }
 
-    /// The identity of a credential for which the CRM has named `said`: it is `said`, unless the
-    /// settings leave the identity to the caller.
+    /// Returns `said`, or the claimed identity if the settings leave the identity to the caller.
     pub(super) fn identity_said(&self, said: Identity) -> Identity {
         match self.platform.identity() {
             IdentitySource::Crm => said,

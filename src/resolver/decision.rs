@@ -1,7 +1,6 @@
-//! What to do about a question, decided from what is known locally: a pure function returns a
-//! value.
+//! What to do about a question, decided from what is known locally.
 //!
-//! Knows neither how a decision is carried out, nor whether there is room for it.
+//! Decides only. Knows neither how a decision is carried out, nor whether there is room for it.
 
 use super::question::{Question, Trigger};
 use crate::admission::Trust;

@@ -1,5 +1,5 @@
 //! What a look-up would do now: the decision about its question, and whether the CRM could be
-//! asked. A pure function returns a value.
+//! asked. Asks nobody.
 
 use std::time::Duration;
 

@@ -102,10 +102,15 @@ impl Resolver {
         span: Span,
     ) -> LoadResult<NamedCredential> {
         let began = self.deps.clock.now();
+        let admissions = &self.deps.admissions;
+        // Another look-up may have asked since this one decided to.
+        if let Some((identity, asked)) = admissions.named(asker.user_tag(), asker.auth_tag()) {
+            urgency.want();
+            return Ok(NamedCredential { identity, asked });
+        }
         // If the credential was named before, it is known whose quota the call spends.
         let known = self.known_identity(asker);
         urgency.set_verified(known.is_some());
-        let admissions = &self.deps.admissions;
         let owner = admissions.owner_of(known, asker.auth_tag());
         let session = asker.session(owner.as_ref(), Arc::clone(urgency), span)?;
         let said = tokio::select! {

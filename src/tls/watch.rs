@@ -71,7 +71,7 @@ impl Watch {
             self.report_ends();
             clock::sleep(LOOK).await;
             let tls = self.tls.clone();
-            // Aside, because the files may be on a disk that does not respond.
+            // On another thread, because the files may be on a disk that does not respond.
             match tokio::task::spawn_blocking(move || tls.look_again()).await {
                 Ok(looked) => self.report(looked),
                 Err(broken) if broken.is_panic() => resume_unwind(broken.into_panic()),

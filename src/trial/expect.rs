@@ -39,8 +39,8 @@ pub(super) struct Expectations {
 #[serde(deny_unknown_fields)]
 pub(super) struct ExpectedLookUp {
     pub(super) number: String,
-    /// CRM calls, without the one that asks whose credential it is. If the look-up fails with what
-    /// concerns all searches, the most that are allowed.
+    /// CRM calls, without the one that asks whose credential it is. If the look-up fails for a
+    /// reason that concerns all searches, this is the maximum.
     pub(super) calls: Option<u32>,
     #[serde(default = "yes")]
     pub(super) complete: bool,

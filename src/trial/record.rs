@@ -47,8 +47,8 @@ pub(crate) enum RecordError {
 /// files.
 ///
 /// # Errors
-/// [`RecordError`]. Nothing is written then, unless it is the writing of a file that fails: files
-/// before it stay.
+/// [`RecordError`]. Nothing is written then. One exception: if writing one of the files fails, the
+/// files written before it stay.
 pub(crate) async fn record(
     trial: &Trial,
     look_ups: &[&LookUp],

@@ -214,7 +214,7 @@ fn invented_american(n: usize) -> String {
 }
 
 /// Keeps the first half, which says where the number is, because the look-up of the result needs a
-/// valid number. It may still be none; then nothing is recorded.
+/// valid number. If the result is still not a valid number, nothing is recorded.
 fn invented(n: usize, national: &str) -> String {
     let kept = national.len().div_ceil(2);
     let digits = national.len() - kept;

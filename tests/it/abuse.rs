@@ -430,7 +430,7 @@ async fn one_address_cannot_keep_the_others_out() {
     for _ in 0..20 {
         idle.push(connect(daemon.grpc).await);
     }
-    // One of these is closed for each of the others, and opened again as often as that happens.
+    // Each new address takes the place of one idle connection, which is then opened again.
     for n in 2..8 {
         let sender = connect_from(&format!("127.0.0.{n}"), daemon.grpc).await;
         let answered = clock::timeout(

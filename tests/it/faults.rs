@@ -17,8 +17,9 @@ use crate::support::daemon::{Changed as _, TestDaemon, find};
 use crate::support::fleet::number;
 
 /// If Redis does not answer in time, a look-up waits for a second before this replica counts the
-/// call for the user by itself, and then for the credential. This is more than both, and far less
-/// than a caller that waits for what will not come; more on a machine that is slow with everything.
+/// call for the user by itself, and then for the credential. This is longer than both waits
+/// together, and far shorter than waiting for a Redis that never answers. It leaves room for a slow
+/// machine.
 const PROMPT: Duration = Duration::from_millis(3_500);
 
 /// A look-up of number `n`, which must end promptly.

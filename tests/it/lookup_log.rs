@@ -15,7 +15,7 @@ fn settings(crm: &FakeCrm, more: &str) -> String {
     format!("{more}\n[connectors.example]\nkind = \"example\"\nbase_url = \"{url}\"\n")
 }
 
-/// Of the other lines only that of the start, which the test needs.
+/// Of all other lines, only the start line is logged: the test needs it.
 const ERRORS_ONLY: &str = "[log]\nlevel = \"error,contactd::app=info\"\nlookups = true";
 
 async fn start(toml: &str) -> Program {

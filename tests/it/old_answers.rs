@@ -78,7 +78,7 @@ async fn a_crm_that_takes_longer_than_the_moment_is_not_waited_for() {
     }
 }
 
-/// What a caller gets under these ages who joins a load when `passes` has passed since it began.
+/// What a caller gets, with these ages, if it joins a load when `passes` has passed since it began.
 /// The caller who began the load gets a fresh answer.
 async fn joined_after(passes: Duration, ages: &str) -> Result<Freshness, tonic::Code> {
     let crm = FakeCrm::start(|seen| created(seen).after(Duration::from_secs(1))).await;

@@ -125,7 +125,7 @@ async fn a_403_that_says_when_to_come_back_or_that_no_call_is_left_is_a_limit_an
 async fn what_pipedrive_answers_instead_of_a_429_is_a_limit_too_and_pauses_the_user() {
     let in_the_body =
         Reply::json(json!({"success": false, "error": "no", "errorCode": 429, "data": null}));
-    // Who goes on after many a 429 is blocked by a page of Cloudflare's.
+    // A client that goes on after many replies with 429 gets a block page from Cloudflare.
     for reply in [in_the_body, Reply::html().but(403)] {
         let crm = FakeCrm::start(move |seen| {
             if seen.asks_who() {

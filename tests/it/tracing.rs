@@ -253,7 +253,7 @@ async fn a_caller_that_does_not_trace_is_not_traced() {
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
     let daemon = daemon(&crm, addr, "1.0").await;
     daemon.find(traced(find(), "00")).await.unwrap();
-    // What is sent in their order: once this one is there, the one before it would be.
+    // Spans are sent in order: once this one has arrived, an earlier one would have arrived too.
     daemon.find(find().number("anonymous")).await.unwrap();
     let requests = collector.has("FindContact", 1).await;
     assert_ne!(hex(&requests[0].trace_id), TRACE);

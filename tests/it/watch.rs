@@ -312,7 +312,7 @@ async fn a_manual_refresh_that_takes_long_still_brings_the_crms_answer() {
     ));
     let watched = watch(&daemon, refresh()).await;
     assert_eq!(watched.ended().names(), [["Ada"], ["Ada King"]]);
-    // The CRM's names stand against what is stored.
+    // The CRM's names differ from the stored ones.
     crm.becomes(late(named("Eve"), "/deals", Duration::from_millis(600)));
     let watched = watch(&daemon, refresh()).await;
     assert_eq!(watched.ended().names(), [["Ada King"], ["Eve"]]);

@@ -33,7 +33,7 @@ enum ConnectorCommand {
     ///
     /// Exit codes: 0 all are valid, 2 one has faults or cannot be read.
     Check(check::CheckArgs),
-    /// Print the page of a CRM for the documentation, in Markdown.
+    /// Print the documentation page of a CRM, in Markdown.
     Page(page::PageArgs),
     /// Look up numbers with a connector, and show each request and what became of each record.
     ///

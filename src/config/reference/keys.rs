@@ -54,13 +54,13 @@ pub(super) const SETTINGS: [Setting; 54] = [
     setting(
         "grpc.max_in_flight",
         "how many calls of one CRM user may wait for the CRM, and how many CRM look-ups of one \
-         user may be under way. Further ones are refused immediately. All users together may have \
+         user may be under way. If the quota counts by account, this is for the account. Further ones are refused immediately. All users together may have \
          twice as many; one CRM gets at most three quarters of them if there are other connectors",
     ),
     setting(
         "grpc.max_prefetch_jobs",
-        "batches at once. One user gets at most half of them, even if nobody else has a batch. \
-         One CRM gets at most three quarters if there are other connectors",
+        "batches at once. One user (or one account, if the quota counts by account) gets at most \
+         half of them, even if nobody else has a batch. One CRM gets at most three quarters if there are other connectors",
     ),
     in_words(
         "grpc.threads",
@@ -175,8 +175,8 @@ pub(super) const SETTINGS: [Setting; 54] = [
     ),
     setting(
         "lookup.details_timeout",
-        "how long a ringing phone waits for the details of the contacts found. If twice the time \
-         of the search is longer, it waits that long",
+        "how long a ringing phone waits for the details of the contacts found, or twice as long as \
+         the search took if that is longer",
     ),
     setting(
         "lookup.timeout",

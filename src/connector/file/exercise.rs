@@ -11,7 +11,7 @@ use crate::connector::pages::PageReply;
 use crate::connector::request::Request;
 
 impl FileConnector {
-    /// Every request of the file, those before others included.
+    /// Every request of the file, including `before` requests.
     pub(super) fn requests(&self) -> Vec<&RequestPlan> {
         let searches = self.plan.searches.iter().map(|search| &search.request);
         let details = self

@@ -108,7 +108,8 @@ pub(super) const CONTACTD: &[Key] = &[
     ),
     (
         "exact",
-        "Whether the CRM compares complete numbers. A full page without the number is an error then.",
+        "Whether the CRM compares complete numbers. If true, a full page on which no record has the \
+         number is an error.",
     ),
     ("pages", "How the list continues."),
     ("details", "A part of the details of found contacts."),
@@ -164,7 +165,8 @@ pub(super) const SEARCH: &[Key] = &[
     ),
     (
         "exact",
-        "Whether the CRM compares complete numbers. A full page without the number is an error then.",
+        "Whether the CRM compares complete numbers. If true, a full page on which no record has the \
+         number is an error.",
     ),
     (
         "only_if_empty",

@@ -46,7 +46,7 @@ impl FileConnector {
         Ok(results)
     }
 
-    /// One more search, for the numbers that nobody has so far.
+    /// One more search, for the numbers without a contact so far.
     async fn many_if_empty(
         &self,
         crm: &CrmSession,

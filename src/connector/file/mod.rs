@@ -146,7 +146,8 @@ impl WhoAmIRequest {
     }
 }
 
-/// The id at a path. Several do not say which one the credential is for.
+/// The only id at a path. Empty if there are several, because it is unknown which one the
+/// credential is for.
 fn only_id(path: &Path, reply: &Value) -> String {
     match path.all(reply, &NoNames).as_slice() {
         [id] => text(Some(id)),

@@ -28,8 +28,8 @@ pub(super) struct Plan {
 /// One request, and where its list is.
 #[derive(Debug, Clone)]
 pub(super) struct RequestPlan {
-    /// The request in App Connect's form, which then counts instead of the method, path, query,
-    /// headers and body below.
+    /// The request in App Connect's form, which then replaces the method, path, query, headers and
+    /// body below.
     pub(super) proxy: Option<Arc<ProxyRequest>>,
     pub(super) method: ReadMethod,
     /// The path's segments.

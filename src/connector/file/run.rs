@@ -32,7 +32,7 @@ pub(super) fn scope_of(crm: &CrmSession) -> SlotScope<'_> {
 
 impl EachValue {
     /// The values of `for`, each once. There may be one more than requests are made for. It shows
-    /// the caller that some values are left out.
+    /// the caller that values were left out.
     pub(super) fn texts(&self, scope: &SlotScope<'_>) -> Vec<String> {
         let mut texts: Vec<String> = Vec::new();
         for text in self

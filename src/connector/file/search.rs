@@ -51,7 +51,7 @@ impl FileConnector {
         Ok(found)
     }
 
-    /// The searches that the user's settings leave.
+    /// The searches that the user's settings select.
     pub(super) fn chosen<'a>(
         &'a self,
         crm: &'a CrmSession,
@@ -145,8 +145,8 @@ pub(super) fn is_refused(error: &LookupError) -> bool {
     refusals::is_lasting(error) || *error == LookupError::CrmBadReply(BadReply::Status(400))
 }
 
-/// Whether a search has to be made for this spelling. It has not if the same search was made for an
-/// earlier one.
+/// Whether a search has to be made for this spelling. Not if the same search was already made for
+/// an earlier spelling.
 fn is_due(plan: &SearchRequest, search: &NumberSearch<'_>) -> bool {
     match plan.depends {
         NumberUse::Nothing | NumberUse::Lists => search.is_first(),

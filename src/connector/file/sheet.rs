@@ -103,7 +103,7 @@ impl FileConnector {
         calls
     }
 
-    /// Calls of a look-up that finds nobody, at least, if no setting leaves a search out.
+    /// The fewest calls of a look-up that finds nobody, if no setting leaves a search out.
     fn cost_of_nobody(&self) -> u32 {
         let searches = self.plan.searches.iter();
         let calls = searches.map(|plan| plan.request.calls().least * self.runs(plan).most);

@@ -1,7 +1,7 @@
 //! Templates: text is literal, `{{name | filter}}` is a value.
 //!
-//! Parsing knows every name and filter, so that a file that loads cannot fail later for a name. A
-//! value is rendered once: what was rendered is never parsed again.
+//! Parsing knows every name and filter, so that a file that loads never fails later because of an
+//! unknown name. A value is rendered once: what was rendered is never parsed again.
 
 use std::fmt;
 

@@ -14,7 +14,7 @@ use crate::connector::request::{ReadByPost, ReadMethod};
 const CONTACTS_AT_ONCE: NonZeroUsize = NonZeroUsize::new(25).unwrap();
 
 impl Plan {
-    /// Its requests, without those before others.
+    /// Its requests, without their `before` requests.
     pub(super) fn requests(&self) -> impl Iterator<Item = &RequestPlan> {
         let searches = self.searches.iter().map(|search| &search.request);
         let details = self.details_lists().map(|list| &list.request);

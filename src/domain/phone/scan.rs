@@ -228,8 +228,8 @@ impl Scan {
     /// "1-800-FLOWERS": keypad letters that continue a number with too few digits.
     fn remember_spelt(&mut self, letters: &str) {
         let keys = letters.chars().map(key).collect::<Option<String>>();
-        // Letters after a space are a remark, unless they are in capitals. Capitals after a space
-        // and after more digits than a prefix may be either.
+        // Letters after a space are a remark, unless they are in capitals. If more digits than a
+        // prefix precede the space, capitals after it may be a remark or a part of the number.
         let shouted = letters.len() > 1 && letters.bytes().all(|byte| byte.is_ascii_uppercase());
         let joined = matches!(self.last, None | Some('-'));
         let begun = self

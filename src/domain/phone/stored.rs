@@ -54,7 +54,8 @@ const TAIL: usize = 6;
 /// Most pieces of one field that are read. A field with more is not prose.
 const PIECES: usize = 16;
 
-/// Most numbers of one field that are judged. A field with more that end alike is not prose either.
+/// Most numbers of one field that are judged. A field with more numbers that have the same last
+/// digits is not prose either.
 const JUDGED: usize = 4;
 
 /// With fewer digits it is the beginning of a number (an area code), not a number.

@@ -33,7 +33,7 @@ impl Resolver {
     /// how many answers are stored.
     ///
     /// # Errors
-    /// [`LookupError::Overloaded`] if the user, or all users of the CRM together, already have as
+    /// [`LookupError::Overloaded`] if the owner of the quota, or all users of the CRM together, already have as
     /// many jobs as are allowed.
     pub(crate) fn prefetch(&self, batch: Batch) -> Result<PrefetchEvents, LookupError> {
         let place = self.job_place(&batch.asker)?;

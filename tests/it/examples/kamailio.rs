@@ -11,7 +11,7 @@ use crate::deploy::repo;
 use crate::support::program::Program;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, crm, eventually};
 
-/// Nothing in it says that contactd was asked, and it came in time.
+/// It came in time, and nothing in it comes from contactd.
 fn is_unchanged(invite: &Invite, caller: &str) {
     let from = invite.header("From").unwrap();
     assert!(

@@ -66,8 +66,8 @@ async fn whatever_the_connection_to_redis_does_look_ups_are_answered_and_it_reco
         proxy.becomes(mode).await;
         all_are_answered(&daemon, first..first + 20).await;
         redis_is(&daemon, false).await;
-        // From here on nobody asks it: waiting for it each time would take five seconds more than
-        // without Redis, on a machine as busy as this one is now.
+        // From here on no look-up waits for Redis. If each one did, they would take five seconds
+        // longer than without Redis, on a machine as busy as this one is now.
         let (took, without) = tokio::join!(
             time_of(all_are_answered(&daemon, first + 100..first + 200)),
             time_of(all_are_answered(&alone, first + 100..first + 200)),
@@ -92,11 +92,11 @@ async fn whatever_the_connection_to_redis_does_look_ups_are_answered_and_it_reco
 async fn a_redis_slower_than_its_timeout_fails_no_look_up_and_one_within_it_is_used() {
     let (crm, redis) = (FakeCrm::start(ada).await, RedisServer::start().await);
     let proxy = ChaosProxy::before(loopback(redis.port)).await;
-    // By 40 ms of 50: now and then one comes too late.
+    // Replies are 40 ms late, and the timeout is 50 ms: now and then one comes too late.
     let daemon = replica(&crm, &format!("redis://{}", proxy.addr), FREE).await;
     proxy.becomes(Mode::Slow(Duration::from_millis(40))).await;
     all_are_answered(&daemon, 0..20).await;
-    // By 150 ms of two seconds: none does.
+    // Replies are 150 ms late, and the timeout is two seconds: none comes too late.
     let patient = format!("timeout = \"2s\"\n{FREE}");
     let (one, other) = (
         replica(&crm, &format!("redis://{}", proxy.addr), &patient).await,

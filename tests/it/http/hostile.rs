@@ -317,7 +317,7 @@ async fn half_a_request(
     let (response, upload) = sender
         .send_request(request.body(()).unwrap(), false)
         .unwrap();
-    // The second one is read after what the first one's answer was written with.
+    // The daemon reads the second ping only after it has written the answer to the first one.
     for _ in 0..2 {
         pings.ping(Ping::opaque()).await.unwrap();
     }

@@ -23,7 +23,7 @@ const HOLD: i64 = CALL_TIMEOUT + SECOND;
 const PART: i64 = 900 * SECOND;
 const DAY: i64 = 86_400 * SECOND;
 
-/// What a request is for, unless for a call of the owner's scope.
+/// What a request is for. By default, a call in the owner's scope.
 #[derive(Default)]
 struct Aim {
     /// To count a call that was made already.

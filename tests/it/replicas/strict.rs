@@ -19,7 +19,8 @@ pub(super) const PER: Duration = Duration::from_secs(1);
 /// Enough for thirty windows at the full rate.
 const CALLS: usize = 32 * RATE;
 
-/// Longer than a phone waits for Redis to be missed, and for the phones before it.
+/// Longer than a call pop waits until the replica gives Redis up and the call pops ahead are
+/// served.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Three replicas that start one after another.

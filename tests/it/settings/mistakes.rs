@@ -35,7 +35,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "grpc.max_connection_age",
     ),
     ("[grpc]\ndrain_delay = \"20y\"", "grpc.drain_delay"),
-    // Who may call; the port is open to others, and these are asked who they are.
+    // Clients: other machines can reach the port, so they need a credential.
     (
         "[grpc]\nlisten = \"0.0.0.0:1\"\ntokens = [{ name = \"pbx\", sha256 = \"short\" }]",
         "grpc.tokens[0].sha256",

@@ -26,7 +26,8 @@ pub(crate) enum Mode {
     /// Each connection is reset in the middle of the next reply: half of what was read of it
     /// passes.
     Cut,
-    /// Each part of a reply comes so much later; as many as there are may be on their way.
+    /// Each part of a reply is delayed by this much. Any number of parts may be delayed at the same
+    /// time.
     Slow(Duration),
 }
 

@@ -194,7 +194,7 @@ pub(crate) fn config(url: &str) -> redis_link::LinkConfig {
         url: url.parse().unwrap(),
         key_prefix: "contactd".parse().unwrap(),
         timeout: Duration::from_millis(50),
-        // The same for all URLs, so that replicas that reach one Redis by several agree.
+        // The same for all URLs, so that replicas agree even if they reach one Redis by different URLs.
         secret: Some(redis_link::SharedSecret::new([7; 32])),
         ca: None,
     }

@@ -80,7 +80,9 @@ fn is_of_name(c: char) -> bool {
 /// A name of `for` must exist. The path of a list is the same for everybody, so it has no slots.
 pub(super) fn check_names(table: &Table<'_>, plan: &RequestPlan) {
     for name in unknown_for_names(plan) {
-        table.fault(format!("has {{{{for.{name}}}}}, and no for with that name"));
+        table.fault(format!(
+            "uses {{{{for.{name}}}}}, but for.{name} is not defined"
+        ));
     }
     let is_slot = |wanted: &Wanted| !matches!(wanted, Wanted::Text(_));
     if plan.list.list.wanted().any(is_slot)
@@ -95,7 +97,7 @@ pub(super) fn check_pages(table: &Table<'_>, plan: &RequestPlan) {
     let is_in_body = plan.pager.as_ref().is_some_and(Pager::is_in_body);
     let has_body = matches!(plan.body, Some(BodyPlan::Json(_)));
     if let Some(pages) = table.get("pages").filter(|_| is_in_body && !has_body) {
-        pages.fault("has pages in a body, and no JSON body");
+        pages.fault("puts the page into the body, but the request has no JSON body");
     }
     let parameter = plan.pager.as_ref().and_then(Pager::in_query);
     let is_replaced = |(name, argument): &(String, Argument)| {

@@ -89,7 +89,7 @@ fn is_form((name, field): &(HeaderName, Field<'_>)) -> bool {
     *name == CONTENT_TYPE && text.contains("x-www-form-urlencoded")
 }
 
-/// The method. A POST is taken as a search, because the operation is one.
+/// The method. A POST is accepted as a read, because `findContact` is a search.
 fn method(find: &Table<'_>) -> Option<ReadMethod> {
     let Some(field) = find.said("method") else {
         return Some(ReadMethod::Get);
