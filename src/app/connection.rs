@@ -36,8 +36,8 @@ const GREETING: usize = 24 + 9;
 /// How long written bytes may remain unread.
 pub(super) const STALLED: Duration = Duration::from_secs(30);
 
-/// Bytes read before other connections have their turn: a few small requests. Each request becomes a
-/// task. If hundreds were read from one connection at once, all of them would run before the next
+/// Bytes read before other connections have their turn: a few small requests. Each request becomes
+/// a task. If hundreds were read from one connection at once, all of them would run before the next
 /// request of any other connection.
 const AT_A_TIME: usize = 1 << 10;
 
@@ -303,9 +303,9 @@ impl AsyncRead for Connection {
     }
 }
 
-/// Written when it is flushed, or when there is much. Vectored writes are off, so that h2
-/// collects replies of up to 1 KiB and flushes them together. Otherwise each reply would cost a system
-/// call, which costs more than the rest of a memory hit.
+/// Written when it is flushed, or when there is much. Vectored writes are off, so that h2 collects
+/// replies of up to 1 KiB and flushes them together. Otherwise each reply would cost a system call,
+/// which costs more than the rest of a memory hit.
 impl AsyncWrite for Connection {
     fn poll_write(
         self: Pin<&mut Self>,

@@ -57,8 +57,8 @@ impl LogFollower {
     fn apply(&self, polled: &PollResult) {
         let has_lost = self.time.has_lost(&polled.time);
         self.apply_to_budgets(polled);
-        // The budgets come first: they must already wait for calls that Redis may have lost when the
-        // first request carries the new data token.
+        // The budgets come first: they must already wait for calls that Redis may have lost when
+        // the first request carries the new data token.
         self.time.apply(polled.time);
         let lost = has_lost.then_some(&ReplicaEvent::Lost);
         for event in lost.into_iter().chain(&polled.events) {

@@ -5,14 +5,15 @@
 //! logs that are prefetched compete for them. This module decides which makes the next call.
 //!
 //! # The path of one call
-//! [`Budget::acquire`] -> the [`gate`] of each scope, with its [`queue`] -> the [`limiter`], from which
-//! only the head of the queue requests calls -> a [`Permit`]. After the reply, [`Permit::observe_since`]
-//! applies what the CRM reported about its limit.
+//! [`Budget::acquire`] -> the [`gate`] of each scope, with its [`queue`] -> the [`limiter`], from
+//! which only the head of the queue requests calls -> a [`Permit`]. After the reply,
+//! [`Permit::observe_since`] applies what the CRM reported about its limit.
 //!
 //! # Words
 //! *Limit*: the most calls of a window. *Window*: the time over which a CRM counts. *Burst*: the
 //! most calls that may begin at once. *Scope*: whose calls count together. *Slot*: a call that a
-//! window holds. *Permit*: the slots of one call. *Lane*: its urgency. *Pause*: a time without calls.
+//! window holds. *Permit*: the slots of one call. *Lane*: its urgency. *Pause*: a time without
+//! calls.
 //!
 //! # Scopes
 //! CRMs count by token, by user or by account. A call spends a slot of its owner's scope if the

@@ -34,7 +34,8 @@ pub(crate) struct QuotaOutlook {
 }
 
 impl Budget {
-    /// The quota of `scopes` for a call of this kind and lane, whose credential is `verified` or not.
+    /// The quota of `scopes` for a call of this kind and lane, whose credential is `verified` or
+    /// not.
     pub(crate) async fn outlook(
         &self,
         scopes: Scopes,

@@ -24,7 +24,8 @@ const LATENESS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct ScriptReply {
     pub(super) is_granted: bool,
-    /// How long the next call waits for the pace of all lanes, and for that of the background lanes.
+    /// How long the next call waits for the pace of all lanes, and for that of the background
+    /// lanes.
     next: [i64; 2],
     /// How long from now all lanes are paused, and the background lanes. Negative if the script has
     /// not read it.

@@ -16,6 +16,7 @@ use super::*;
 use crate::clock::{self, Instant, Stopwatch, sleep, timeout};
 use crate::domain::KeyMaker;
 
+mod approach;
 mod deadlines;
 mod pauses;
 mod rates;

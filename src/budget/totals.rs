@@ -139,8 +139,8 @@ impl TotalCounts {
         }
     }
 
-    /// Drops the scopes that hold nothing. If there are too many, also those with few calls: a flood
-    /// of made-up credentials must not take the memory for a day.
+    /// Drops the scopes that hold nothing. If there are too many, also those with few calls: a
+    /// flood of made-up credentials must not take the memory for a day.
     pub(super) fn sweep(&self) {
         let (mut scopes, now) = (self.scopes.lock(), self.time.now());
         scopes.retain(|_, held| {

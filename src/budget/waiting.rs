@@ -1,7 +1,8 @@
 //! A call that waits at a gate.
 //!
-//! Decides what a waiter does next. Only the head of the queue requests a call, one at a time, so that nobody overtakes by chance. If a waiter's future is dropped, it leaves the queue
-//! and the next one continues.
+//! Decides what a waiter does next. Only the head of the queue requests a call, one at a time, so
+//! that nobody overtakes by chance. If a waiter's future is dropped, it leaves the queue and the
+//! next one continues.
 
 use std::future::pending;
 use std::sync::Arc;

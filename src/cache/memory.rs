@@ -66,8 +66,8 @@ pub struct MemoryCache {
     entries: Cache<SlotKey, MemoryEntry, foldhash::fast::RandomState>,
     writers: Arc<KeyLocks>,
     replaced: Arc<ReplacedUsers>,
-    /// How many replacements this tier has learned of: those that other replicas have published, and
-    /// those that own loads have met in Redis.
+    /// How many replacements this tier has learned of: those that other replicas have published,
+    /// and those that own loads have met in Redis.
     replacements: Arc<AtomicU64>,
     ages: CurrentAges,
     clock: Arc<dyn Clock>,

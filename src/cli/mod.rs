@@ -115,7 +115,8 @@ enum Command {
     /// Show on this machine what contactd does, with latencies: a miss, a hit, several contacts,
     /// nobody, a refresh, and a prefetch of recent calls while phones ring.
     Demo(demo::DemoArgs),
-    /// Replay a call log through the policy of the daemon: hit rate, calls to the CRM, quota, memory.
+    /// Replay a call log through the policy of the daemon: hit rate, calls to the CRM, quota,
+    /// memory.
     ///
     /// The log is a CSV with a time, a user and a number in each row. The settings decide what is
     /// kept for how long, and how often a CRM may be asked. Time is virtual: no CRM and no Redis is

@@ -33,8 +33,8 @@ const PARTLY: u8 = 4;
 #[derive(Debug, clap::Args)]
 pub(super) struct PrefetchArgs {
     /// A file with the numbers, most recent calls first: one per line, or a table as spreadsheets
-    /// export it (CSV with commas, semicolons or tabs) with a column phone_number, Phone, Telefon or
-    /// the like. If it is - or missing, standard input is read. At most 10,000 numbers.
+    /// export it (CSV with commas, semicolons or tabs) with a column phone_number, Phone, Telefon
+    /// or the like. If it is - or missing, standard input is read. At most 10,000 numbers.
     file: Option<PathBuf>,
     /// The column of the table that has the numbers.
     #[arg(long, value_name = "NAME")]

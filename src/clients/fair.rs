@@ -83,8 +83,8 @@ impl FairPlaces {
 
     /// Takes a place. If all are taken, the address with the most places gives one back if it has
     /// more than this address would have. Otherwise another connection of this address gives one
-    /// back if it has more than this connection would have. `None` if there is neither, or if too many
-    /// places linger ([`LINGERING`]).
+    /// back if it has more than this connection would have. `None` if there is neither, or if too
+    /// many places linger ([`LINGERING`]).
     pub(crate) fn try_enter(&self, from: &Origin) -> Option<FairPlace> {
         let mut state = self.state.lock();
         if state.held >= self.most + self.most / LINGERING {

@@ -27,8 +27,8 @@ pub struct Grpc {
     pub(crate) insecure: bool,
     /// Threads that serve connections.
     pub(crate) threads: usize,
-    /// The most calls of one user, or account if the quota counts by account, that may wait for a CRM. All calls in progress together may be
-    /// twice as many. More are refused at once.
+    /// The most calls of one user, or account if the quota counts by account, that may wait for a
+    /// CRM. All calls in progress together may be twice as many. More are refused at once.
     pub max_in_flight: usize,
     /// Most batches at once.
     pub(crate) max_prefetch_jobs: usize,

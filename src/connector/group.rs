@@ -302,8 +302,8 @@ async fn lead(
     Ok(own)
 }
 
-/// Loads the details of the leader's contacts and of those of the members, and returns the leader's.
-/// `None` if there are no members.
+/// Loads the details of the leader's contacts and of those of the members, and returns the
+/// leader's. `None` if there are no members.
 async fn lead_details(
     connector: &dyn Connector,
     crm: &CrmSession,

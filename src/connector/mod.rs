@@ -8,8 +8,8 @@
 //! - It calls the CRM through [`CrmSession`] only. The session brings the credential, the time and
 //!   size limits, the host check and the error of each status. Every `Request` is a GET, or a POST
 //!   that the profile declares to be a read.
-//! - It states the form of a successful reply (`success.rs`, `pages.rs`): an empty list in any other
-//!   form is a failure, not "nobody".
+//! - It states the form of a successful reply (`success.rs`, `pages.rs`): an empty list in any
+//!   other form is a failure, not "nobody".
 //! - [`Connector::whoami`] names the user of a credential. Without it stored answers live only as
 //!   long as a token does.
 

@@ -1,7 +1,7 @@
 //! How a CRM's list continues: by a link, by a cursor in the reply, or by counting.
 //!
-//! If the field about further pages cannot be read, that is a failure, because it is unknown whether
-//! there are any (`success.rs`).
+//! If the field about further pages cannot be read, that is a failure, because it is unknown
+//! whether there are any (`success.rs`).
 
 use serde_json::Value;
 

@@ -76,8 +76,8 @@ impl RequestBody {
     }
 }
 
-/// Parameters as axios encodes them: like `encodeURIComponent` of JavaScript, with a plus sign for a
-/// space, and `:`, `$` and `,` as they are.
+/// Parameters as axios encodes them: like `encodeURIComponent` of JavaScript, with a plus sign for
+/// a space, and `:`, `$` and `,` as they are.
 pub(super) fn axios_query(pairs: &[(String, String)]) -> String {
     let pairs: Vec<String> = pairs.iter().map(axios_pair).collect();
     pairs.join("&")

@@ -5,20 +5,22 @@
 /// Given names.
 pub(super) const FIRST_NAMES: &[&str] = &[
     "Ada", "Alan", "Amira", "Anders", "Barbara", "Bruno", "Carla", "Chidi", "Chloé", "Clara", "Daniel", "Deepa",
-    "Diego", "Edith", "Elif", "Emil", "Farid", "Fiona", "Frances", "George", "Grace", "Hana", "Hassan", "Hedy", "Ines",
-    "Ivan", "Jamal", "Jane", "Joan", "José", "Karen", "Katherine", "Kenji", "Lars", "Leila", "Linus", "Lucía", "Maeve",
-    "Margaret", "Marek", "Mei", "Nadia", "Niklaus", "Noah", "Olga", "Omar", "Paula", "Priya", "Radia", "Rosa", "Samuel",
-    "Shreya", "Sofia", "Søren", "Tariq", "Tomás", "Uma", "Victor", "Wei", "Yara", "Yusuf", "Zoë",
+    "Diego", "Edith", "Elif", "Emil", "Farid", "Fiona", "Frances", "George", "Grace", "Hana", "Hassan", "Hedy",
+    "Ines", "Ivan", "Jamal", "Jane", "Joan", "José", "Karen", "Katherine", "Kenji", "Lars", "Leila", "Linus",
+    "Lucía", "Maeve", "Margaret", "Marek", "Mei", "Nadia", "Niklaus", "Noah", "Olga", "Omar", "Paula", "Priya",
+    "Radia", "Rosa", "Samuel", "Shreya", "Sofia", "Søren", "Tariq", "Tomás", "Uma", "Victor", "Wei", "Yara",
+    "Yusuf", "Zoë",
 ];
 
 /// Family names.
 pub(super) const LAST_NAMES: &[&str] = &[
     "Abbott", "Adeyemi", "Almeida", "Andersson", "Baker", "Bauer", "Bianchi", "Brooks", "Carter", "Chen", "Clarke",
-    "Dubois", "Easley", "Eriksen", "Ferrari", "Fischer", "Foster", "Garcia", "Goldberg", "Gupta", "Hamilton", "Hansen",
-    "Hopper", "Hughes", "Ibrahim", "Ito", "Jackson", "Janssen", "Johnson", "Kaplan", "Keller", "Khan", "Kowalski",
-    "Kumar", "Lamarr", "Laurent", "Lovelace", "Mbeki", "Meyer", "Moreau", "Morgan", "Müller", "Nakamura", "Nguyen",
-    "Novak", "Núñez", "O'Brien", "Okafor", "Patel", "Perlman", "Quinn", "Reyes", "Ricci", "Romero", "Rossi", "Schmidt",
-    "Silva", "Singh", "Sato", "Turner", "Usman", "Vogel", "Walker", "Weber", "Wilson", "Yamada", "Young", "Zimmermann",
+    "Dubois", "Easley", "Eriksen", "Ferrari", "Fischer", "Foster", "Garcia", "Goldberg", "Gupta", "Hamilton",
+    "Hansen", "Hopper", "Hughes", "Ibrahim", "Ito", "Jackson", "Janssen", "Johnson", "Kaplan", "Keller", "Khan",
+    "Kowalski", "Kumar", "Lamarr", "Laurent", "Lovelace", "Mbeki", "Meyer", "Moreau", "Morgan", "Müller",
+    "Nakamura", "Nguyen", "Novak", "Núñez", "O'Brien", "Okafor", "Patel", "Perlman", "Quinn", "Reyes", "Ricci",
+    "Romero", "Rossi", "Schmidt", "Silva", "Singh", "Sato", "Turner", "Usman", "Vogel", "Walker", "Weber", "Wilson",
+    "Yamada", "Young", "Zimmermann",
 ];
 
 /// First words of company names.

@@ -80,8 +80,8 @@ async fn collect(body: RequestBody<'_>, most: usize) -> Result<Bytes, ApiError> 
 /// Takes the rest of requests that are refused before they have arrived.
 ///
 /// Over HTTP/2, the end of an answer to an incomplete request resets its stream. RFC 9113 (8.1)
-/// allows that. But curl 7.88 reports a broken stream if it has not sent the request's body yet, and
-/// does not show the answer.
+/// allows that. But curl 7.88 reports a broken stream if it has not sent the request's body yet,
+/// and does not show the answer.
 pub(super) struct Rests(Semaphore);
 
 impl Default for Rests {
@@ -91,8 +91,8 @@ impl Default for Rests {
 }
 
 impl Rests {
-    /// Reads and drops the rest of a request, for a short time and up to a size. Does nothing if the
-    /// request is complete, or if the rests of too many others are awaited.
+    /// Reads and drops the rest of a request, for a short time and up to a size. Does nothing if
+    /// the request is complete, or if the rests of too many others are awaited.
     pub(super) async fn drop_rest(&self, body: RequestBody<'_>) {
         if body.is_end_stream() {
             return;

@@ -135,15 +135,17 @@ const PATTERNS: &str = concat!(
 /// A sample of a pattern, for the legend.
 pub(super) fn swatch(class: &str) -> String {
     format!(
-        r#"<svg class="swatch" viewBox="0 0 18 12" aria-hidden="true"><rect class="{class}" width="18" height="12" fill="url(#{class})"/></svg>"#
+        "{}{}",
+        r#"<svg class="swatch" viewBox="0 0 18 12" aria-hidden="true">"#,
+        format_args!(
+            r#"<rect class="{class}" width="18" height="12" fill="url(#{class})"/></svg>"#
+        )
     )
 }
 
 fn open(class: &str, height: f64, label: &str) -> String {
-    let label = Escaped(label);
-    format!(
-        r#"<svg class="{class}" viewBox="0 0 {WIDTH} {height}" preserveAspectRatio="none" role="img" aria-label="{label}">"#
-    )
+    let (label, shown) = (Escaped(label), r#"preserveAspectRatio="none" role="img""#);
+    format!(r#"<svg class="{class}" viewBox="0 0 {WIDTH} {height}" {shown} aria-label="{label}">"#)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are 150 steps")]

@@ -10,8 +10,8 @@ use crate::resolver::StoredFacts;
 use std::time::Duration;
 
 /// Bytes of an answer in Redis besides the encoded answer: tokens and a record's head (see
-/// `cache::layout`), the key, its place in the user's index, and what Redis 7 needs for all of them.
-/// Measured as `used_memory` per answer (deploy/RUNBOOK.md#redis).
+/// `cache::layout`), the key, its place in the user's index, and what Redis 7 needs for all of
+/// them. Measured as `used_memory` per answer (deploy/RUNBOOK.md#redis).
 const IN_REDIS: u64 = 430;
 
 /// See the header. Times are milliseconds since the Unix epoch.

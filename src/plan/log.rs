@@ -41,8 +41,9 @@ pub(super) struct LoggedUser {
 }
 
 impl CallLog {
-    /// Spreads the calls of each minute evenly over it, if all times are whole minutes, as telephone
-    /// systems and spreadsheets write them. Otherwise they would all wait for the quota at once.
+    /// Spreads the calls of each minute evenly over it, if all times are whole minutes, as
+    /// telephone systems and spreadsheets write them. Otherwise they would all wait for the quota
+    /// at once.
     pub(crate) fn spread_whole_minutes(&mut self) {
         if self.calls.iter().any(|call| call.at % MINUTE != 0) {
             return;

@@ -5,9 +5,9 @@
 //! * the *index* (`…:i`, a sorted set): the suffix of every key of the user with the time when it
 //!   expires, so that erasing a user finds them all without a scan of the whole store;
 //! * the *user token* (`…:g`): a random token in every value stored of the user. A value with
-//!   another token does not count, and no value counts without the key. So erasing takes effect with
-//!   one deletion (within a second, because readers of answers may remember the token that long). It
-//!   also covers keys that the index has lost because Redis evicted it.
+//!   another token does not count, and no value counts without the key. So erasing takes effect
+//!   with one deletion (within a second, because readers of answers may remember the token that
+//!   long). It also covers keys that the index has lost because Redis evicted it.
 //!
 //! After [`delete_keys`] no key of the user is left, except such lost ones, which nothing reads and
 //! which expire by themselves. Knows nothing of what the keys contain.

@@ -1,9 +1,9 @@
 //! Writes what a CRM replied as recordings without personal data.
 //!
-//! Of a reply only what the connector reads is kept, and that is replaced (`scrub`). Request headers
-//! are never written. What is written is tried before: the same look-ups must find as much in the
-//! recordings as in the CRM. Nothing is written if a piece of the credential, a number that was
-//! looked up, or a value of the user still stands in it.
+//! Of a reply only what the connector reads is kept, and that is replaced (`scrub`). Request
+//! headers are never written. What is written is tried before: the same look-ups must find as much
+//! in the recordings as in the CRM. Nothing is written if a piece of the credential, a number that
+//! was looked up, or a value of the user still stands in it.
 
 use std::fs;
 use std::io;

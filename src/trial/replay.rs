@@ -1,7 +1,7 @@
 //! A server that answers from recordings.
 //!
-//! Equal requests get the recordings of that request in turn, and then the last one again. Addresses
-//! of the CRM in replies become the server's own, so that links lead to it.
+//! Equal requests get the recordings of that request in turn, and then the last one again.
+//! Addresses of the CRM in replies become the server's own, so that links lead to it.
 
 use std::io;
 use std::net::Ipv4Addr;

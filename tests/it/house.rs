@@ -2,8 +2,8 @@
 //! (`src/ARCHITECTURE.md`), some crates stay out of some modules, the files of a module import each
 //! other in no circle, every file says what it is for, and none outgrows its reader.
 //!
-//! What counts is code: comments, strings, items for tests and fuzzing, files named `tests.rs` and folders
-//! named `tests` are free.
+//! What counts is code: comments, strings, items for tests and fuzzing, files named `tests.rs` and
+//! folders named `tests` are free.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -137,8 +137,8 @@ const TOP_MODULES: [TopModule; 33] = [
     top(9, "main", BEHIND_THE_FRONTS, &[]),
 ];
 
-/// Modules with the same number that may use each other. `domain` reads values from messages of `pb`,
-/// several modules need `clock`, and the modules with number 7 build the daemon together.
+/// Modules with the same number that may use each other. `domain` reads values from messages of
+/// `pb`, several modules need `clock`, and the modules with number 7 build the daemon together.
 const OPEN_DOORS: [(&[&str], &[&str]); 3] = [
     (&["frames", "redis_link", "urgency"], &["clock"]),
     (&["domain"], &["pb"]),
@@ -148,8 +148,8 @@ const OPEN_DOORS: [(&[&str], &[&str]); 3] = [
     ),
 ];
 
-/// Single names that a module may use although it may not use the module that defines them: `api` needs
-/// `Platform` for its questions to the resolver.
+/// Single names that a module may use although it may not use the module that defines them: `api`
+/// needs `Platform` for its questions to the resolver.
 const EXCEPTIONS: [(&str, &str); 1] = [("api", "connector::Platform")];
 
 #[test]
@@ -279,6 +279,27 @@ fn no_function_is_longer_than_a_page() {
     assert!(long.is_empty(), "{}", long.join("\n"));
     let code = "impl A {\n    async fn b() {\n        c();\n    }\n}\nfn d() {}\n";
     assert_eq!(functions(code), [("b", 3), ("d", 1)]);
+}
+
+/// rustfmt does not wrap comments and strings.
+#[test]
+fn lines_of_code_and_comments_fit() {
+    let mut long = Vec::new();
+    for file in sources() {
+        let text = fs::read_to_string(&file).unwrap();
+        for (n, line) in text.lines().enumerate() {
+            let is_comment = line.trim_start().starts_with("//");
+            let most = if is_comment { 100 } else { 120 };
+            if line.chars().count() > most {
+                long.push(format!(
+                    "{}:{}: more than {most} columns",
+                    file.display(),
+                    n + 1
+                ));
+            }
+        }
+    }
+    assert!(long.is_empty(), "\n{}\n", long.join("\n"));
 }
 
 /// The functions in bare code, each with its lines.

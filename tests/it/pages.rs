@@ -159,8 +159,8 @@ fn every_page_that_code_and_configuration_name_is_there() {
         for name in names {
             count += 1;
             let name = name.trim_end_matches('.');
-            // A comment may name a page from the top, or from any folder above the file. The page of
-            // settings, which is written in the code, has links from its own folder.
+            // A comment may name a page from the top, or from any folder above the file. The page
+            // of settings, which is written in the code, has links from its own folder.
             let above = file.ancestors().skip(1).map(Path::to_owned);
             let is_there = above
                 .chain([repo("deploy")])

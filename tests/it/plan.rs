@@ -1,4 +1,5 @@
-//! `contactd plan`: its figures are those of the real daemon, and each fault of a log has a message.
+//! `contactd plan`: its figures are those of the real daemon, and each fault of a log has a
+//! message.
 
 use std::fmt::Write as _;
 use std::io::Write as _;

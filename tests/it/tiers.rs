@@ -317,7 +317,8 @@ fn an_answer_stored_just_after_redis_was_emptied_does_not_seem_younger_than_it_i
         number: 0,
         owner: 0,
     };
-    // The correction of Redis' clock is lost with the log. The first replica does not know that yet.
+    // The correction of Redis' clock is lost with the log. The first replica does not know that
+    // yet.
     let ops = [
         Op::Fault(Fault::SetClock(-3_000)),
         Op::ReadLog(0),

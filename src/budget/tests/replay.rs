@@ -129,8 +129,8 @@ fn made_until(made: &[Option<u64>], moment: u64) -> usize {
     by_then.count()
 }
 
-/// A replay spends a quota as a daemon does. A few refusals differ, because a daemon's timers end up
-/// to a millisecond late, and so does each call after them.
+/// A replay spends a quota as a daemon does. A few refusals differ, because a daemon's timers end
+/// up to a millisecond late, and so does each call after them.
 #[tokio::test(start_paused = true)]
 async fn a_replay_makes_as_many_calls_in_any_time_as_a_daemon() {
     let second = Duration::from_secs(1);

@@ -19,8 +19,8 @@ pub(super) struct LogReply {
     pub(super) end: u64,
     /// Live replicas.
     pub(super) replicas: u32,
-    /// Ids and payloads of events, alternately. They start with the reader's last event, or with the
-    /// log's last one if the reader has no cursor yet.
+    /// Ids and payloads of events, alternately. They start with the reader's last event, or with
+    /// the log's last one if the reader has no cursor yet.
     pub(super) entries: Vec<Vec<u8>>,
     pub(super) now: SharedTime,
     /// Why the replicas could not be counted; otherwise empty.

@@ -174,11 +174,11 @@ fn legend(
     label: &str,
 ) -> f64 {
     let (y, end, text) = (top - 16.0, x + 24.0, x + 30.0);
-    let _ = writeln!(
+    let _ = write!(
         svg,
-        r#"<path d="M{x} {y}H{end}" stroke="{colour}" stroke-width="3" stroke-dasharray="{dashes}"/><text x="{text}" y="{}">{label}</text>"#,
-        y + 4.0
+        r#"<path d="M{x} {y}H{end}" stroke="{colour}" stroke-width="3" stroke-dasharray="{dashes}"/>"#
     );
+    let _ = writeln!(svg, r#"<text x="{text}" y="{}">{label}</text>"#, y + 4.0);
     #[expect(clippy::cast_precision_loss, reason = "a label has few letters")]
     let letters = label.len() as f64;
     text + letters * LETTER + 12.0
@@ -187,9 +187,13 @@ fn legend(
 fn axes(svg: &mut String, (top, bottom): (f64, f64), most: f64, unit: &str) {
     for part in [0.0, 0.25, 0.5, 0.75, 1.0] {
         let (y, value) = (bottom - part * (bottom - top), part * most);
+        let _ = write!(
+            svg,
+            r##"<path d="M{LEFT} {y:.1}H{RIGHT}" stroke="#d1d5db"/>"##
+        );
         let _ = writeln!(
             svg,
-            r##"<path d="M{LEFT} {y:.1}H{RIGHT}" stroke="#d1d5db"/><text x="{}" y="{:.1}" text-anchor="end">{value:.0}{unit}</text>"##,
+            r#"<text x="{}" y="{:.1}" text-anchor="end">{value:.0}{unit}</text>"#,
             LEFT - 8.0,
             y + 4.0
         );

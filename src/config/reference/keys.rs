@@ -54,13 +54,15 @@ pub(super) const SETTINGS: [Setting; 54] = [
     setting(
         "grpc.max_in_flight",
         "how many calls of one CRM user may wait for the CRM, and how many CRM look-ups of one \
-         user may be under way. If the quota counts by account, this is for the account. Further ones are refused immediately. All users together may have \
-         twice as many; one CRM gets at most three quarters of them if there are other connectors",
+         user may be under way. If the quota counts by account, this is for the account. Further \
+         ones are refused immediately. All users together may have twice as many; one CRM gets at \
+         most three quarters of them if there are other connectors",
     ),
     setting(
         "grpc.max_prefetch_jobs",
         "batches at once. One user (or one account, if the quota counts by account) gets at most \
-         half of them, even if nobody else has a batch. One CRM gets at most three quarters if there are other connectors",
+         half of them, even if nobody else has a batch. One CRM gets at most three quarters if \
+         there are other connectors",
     ),
     in_words(
         "grpc.threads",

@@ -1,9 +1,10 @@
 //! Connectors from files: one readable TOML file, or App Connect's JSON, instead of Rust.
 //!
 //! A file is read once, at start (`read`). Reading knows every name, place and limit, and reports
-//! every fault with its place (`tree`). The result is a [`Profile`] for the rest of the module and a
-//! plan of requests. `slot` and `literal` decide how a value is written, `fill` and `render` write
-//! it, `run` sends it, `mapping` reads the reply, and `search` and `details` put them in order.
+//! every fault with its place (`tree`). The result is a [`Profile`] for the rest of the module and
+//! a plan of requests. `slot` and `literal` decide how a value is written, `fill` and `render`
+//! write it, `run` sends it, `mapping` reads the reply, and `search` and `details` put them in
+//! order.
 //!
 //! The language has no expressions: a path, a slot and a filter cannot loop, and none of them can
 //! fail. It is taught in `deploy/connectors/README.md`.

@@ -1,8 +1,8 @@
 //! Renders requests: the place of a value decides how it is encoded.
 //!
-//! Path segments and parameters are encoded when the session builds the URL, a JSON body is built as
-//! a value, and a literal of a query language is complete. So no value leaves its place. If a slot
-//! is empty there is no request.
+//! Path segments and parameters are encoded when the session builds the URL, a JSON body is built
+//! as a value, and a literal of a query language is complete. So no value leaves its place. If a
+//! slot is empty there is no request.
 
 use http::header::HeaderValue;
 use serde_json::Value;

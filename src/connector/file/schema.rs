@@ -1,4 +1,5 @@
-//! The language as a JSON schema (draft-07), for editors: completion, and a mark under misspelt keys.
+//! The language as a JSON schema (draft-07), for editors: completion, and a mark under misspelt
+//! keys.
 //!
 //! It is made of the lists of keys that the reader itself uses. Only the reader knows what a value
 //! means, which names exist where, and which tables exclude each other.

@@ -84,8 +84,8 @@ pub(super) fn read_at_home(digits: &str, region: Region) -> Option<HomeReading> 
 
 /// A number after an international prefix.
 ///
-/// In some regions the prefix is `00` and digits that choose a carrier: `008` in South Korea, `0055`
-/// in Brazil. People and switches there also write `00`, as the ITU recommends (E.123). So
+/// In some regions the prefix is `00` and digits that choose a carrier: `008` in South Korea,
+/// `0055` in Brazil. People and switches there also write `00`, as the ITU recommends (E.123). So
 /// `0081 90…` may be a number of Japan or, after `008`, of North America.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Abroad {

@@ -63,8 +63,8 @@ fn an_answer_goes_at_its_hard_end_and_a_later_one_stays() {
 
 proptest! {
     /// The answers of a smaller tier are always among those of a larger one. With ages, this says
-    /// nothing about a whole replay: what a small tier has dropped is asked for anew, and then lives
-    /// longer than the older answer of a large one.
+    /// nothing about a whole replay: what a small tier has dropped is asked for anew, and then
+    /// lives longer than the older answer of a large one.
     #[test]
     fn a_larger_tier_never_has_less(
         questions in prop::collection::vec((0_u32..20, 1_u64..30), 1..200),

@@ -33,8 +33,8 @@ impl Resolver {
     /// how many answers are stored.
     ///
     /// # Errors
-    /// [`LookupError::Overloaded`] if the owner of the quota, or all users of the CRM together, already have as
-    /// many jobs as are allowed.
+    /// [`LookupError::Overloaded`] if the owner of the quota, or all users of the CRM together,
+    /// already have as many jobs as are allowed.
     pub(crate) fn prefetch(&self, batch: Batch) -> Result<PrefetchEvents, LookupError> {
         let place = self.job_place(&batch.asker)?;
         let platform = batch.asker.platform().name().to_owned();

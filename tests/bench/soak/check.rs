@@ -205,8 +205,8 @@ impl Soak {
         if self.troubles.data_was_lost(asked.began, asked.began) {
             return None;
         }
-        // What a replica has read since Redis lost data may be in its memory until it notices. While
-        // it does not reach Redis, that takes longer, but it reads nothing more.
+        // What a replica has read since Redis lost data may be in its memory until it notices.
+        // While it does not reach Redis, that takes longer, but it reads nothing more.
         let loss = self.troubles.unnoticed_loss(asked.replica, asked.began);
         let loss = loss.filter(|_| source == Source::Memory);
         let all = self.truth.invalidations(asked.user, asked.number);

@@ -49,8 +49,8 @@ impl Soak {
         }
     }
 
-    /// Judges a call that was cut off at its deadline: the daemon should have refused it before. Few
-    /// may be, compared with those that it refuses.
+    /// Judges a call that was cut off at its deadline: the daemon should have refused it before.
+    /// Few may be, compared with those that it refuses.
     pub(crate) fn check_cut_off(
         &self,
         replica: usize,

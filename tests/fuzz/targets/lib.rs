@@ -1,5 +1,5 @@
-//! A target calls one function of `contactd::fuzz`. Half of its inputs are changed by libFuzzer, and
-//! half with their structure in mind.
+//! A target calls one function of `contactd::fuzz`. Half of its inputs are changed by libFuzzer,
+//! and half with their structure in mind.
 
 #[doc(hidden)]
 pub use libfuzzer_sys;

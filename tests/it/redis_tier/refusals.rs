@@ -100,7 +100,8 @@ async fn under_the_documented_rule_everything_is_permitted_and_each_part_of_it_i
     is_told(&up, &link, true, "the rule suffices").await;
     assert!(load(&tier_on(link), &key("u", 1), &entry("Ann", 1)).await);
     for command in permitted() {
-        // Without the first one nobody knows whether Redis answers. The second one has its own test.
+        // Without the first one nobody knows whether Redis answers. The second one has its own
+        // test.
         if ["ping", "info"].contains(&command) {
             continue;
         }

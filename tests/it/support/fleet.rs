@@ -40,8 +40,8 @@ async fn polls(link: &Link) -> HashMap<Vec<u8>, u64> {
     }
 }
 
-/// Waits for the second poll of a replica that had not polled `before`. The first one empties memory
-/// once, and is applied by then; before it, a replica uses nothing of Redis.
+/// Waits for the second poll of a replica that had not polled `before`. The first one empties
+/// memory once, and is applied by then; before it, a replica uses nothing of Redis.
 async fn has_read_the_log(link: &Link, before: &HashMap<Vec<u8>, u64>) {
     let first = polls(link).await;
     let again = async {

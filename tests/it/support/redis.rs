@@ -67,7 +67,8 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Starts it on the same port, empty unless its folder has a snapshot, and waits until it listens.
+    /// Starts it on the same port, empty unless its folder has a snapshot, and waits until it
+    /// listens.
     pub(crate) async fn restart(&mut self) {
         self.stop();
         let port = self.port.to_string();
@@ -194,7 +195,8 @@ pub(crate) fn config(url: &str) -> redis_link::LinkConfig {
         url: url.parse().unwrap(),
         key_prefix: "contactd".parse().unwrap(),
         timeout: Duration::from_millis(50),
-        // The same for all URLs, so that replicas agree even if they reach one Redis by different URLs.
+        // The same for all URLs, so that replicas agree even if they reach one Redis by different
+        // URLs.
         secret: Some(redis_link::SharedSecret::new([7; 32])),
         ca: None,
     }

@@ -255,8 +255,8 @@ impl World {
         cache.invalidate_user(user_tag(user)).await.is_ok()
     }
 
-    /// Reads the log to its end and applies it, as a replica does ten times a second. False if Redis
-    /// does not answer.
+    /// Reads the log to its end and applies it, as a replica does ten times a second. False if
+    /// Redis does not answer.
     pub(super) async fn read_log(&mut self, at: Replica) -> bool {
         let Running {
             cache,

@@ -35,7 +35,8 @@ pub(crate) use time::DATA_TOKEN;
 pub(crate) use time::NotedPoll;
 pub use time::{DataToken, RedisTime, TimePoll};
 
-/// A reading of Redis' time. Its clock is not virtual, so nothing is said of whether it runs evenly.
+/// A reading of Redis' time. Its clock is not virtual, so nothing is said of whether it runs
+/// evenly.
 #[allow(dead_code, reason = "the daemon compares what was told")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RoundTrip {

@@ -321,8 +321,8 @@ impl World {
             bounds.void_before
         );
         let is_ordered = !self.scenario.invalidates && self.scenario.fails_one_in == 0;
-        // What is said of one answer may drop a later one from memory. Then the answer of an earlier
-        // load is there until Redis has told that load that it is superseded.
+        // What is said of one answer may drop a later one from memory. Then the answer of an
+        // earlier load is there until Redis has told that load that it is superseded.
         let is_ordered =
             is_ordered && (load.ended || self.scenario.about != Some(About::Replacement));
         assert!(

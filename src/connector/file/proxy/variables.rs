@@ -1,4 +1,5 @@
-//! The variables of App Connect's templates: which ones exist, and the tree that they are read from.
+//! The variables of App Connect's templates: which ones exist, and the tree that they are read
+//! from.
 
 use serde_json::{Map, Value, json};
 

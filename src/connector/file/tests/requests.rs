@@ -121,7 +121,8 @@ fn nobody() -> Contact {
     }
 }
 
-/// Values that would be another host, path, parameter, header or condition if they were not encoded.
+/// Values that would be another host, path, parameter, header or condition if they were not
+/// encoded.
 const HOSTILE: [&str; 20] = [
     "'",
     "\"",

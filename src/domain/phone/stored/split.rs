@@ -1,5 +1,5 @@
-//! Splits runs of digits that are too long for one number: only a space or a parenthesis separates the
-//! number from another one or from a remark.
+//! Splits runs of digits that are too long for one number: only a space or a parenthesis separates
+//! the number from another one or from a remark.
 
 use super::super::scan::Piece;
 use super::{E164, Region, SHORT, Sought, read_at_home};

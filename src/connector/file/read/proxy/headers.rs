@@ -1,5 +1,5 @@
-//! Reads headers: the defaults and those of the operation. Those with the caller's credential become
-//! part of its form, and the others part of the request.
+//! Reads headers: the defaults and those of the operation. Those with the caller's credential
+//! become part of its form, and the others part of the request.
 
 use http::header::HeaderName;
 

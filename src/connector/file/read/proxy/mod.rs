@@ -1,5 +1,5 @@
-//! Reads App Connect's `proxyConfig`: the operation `findContact`, and under `contactd` the tables of
-//! our own language. What else is in it is for App Connect and is ignored.
+//! Reads App Connect's `proxyConfig`: the operation `findContact`, and under `contactd` the tables
+//! of our own language. What else is in it is for App Connect and is ignored.
 
 use std::sync::Arc;
 use std::time::Duration;
