@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::support::crm::example;
 use crate::support::daemon::{Changed as _, details, get, names};
+use crate::support::ports::free_address;
 use crate::support::sink::{Sink, Unheard, contactd, direct, ended, read_until};
 use crate::support::{FakeCrm, Reply, contact, find};
 
@@ -260,19 +261,16 @@ async fn commands_survive_a_reader_that_has_seen_enough() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_crm_serves_on_when_nobody_reads_its_greeting() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let address = free_address();
     let mut command = contactd(&Sink::Abandoned);
     direct(&mut command, Sink::Abandoned);
     command
-        .args(["example-crm", "--listen", &port.to_string()])
+        .args(["example-crm", "--listen", &address.to_string()])
         .stdout(std::io::pipe().unwrap().1);
     let mut child = command.spawn().unwrap();
     drop(command);
     let reached = clock::timeout(Duration::from_secs(10), async {
-        while TcpStream::connect(port).is_err() {
+        while TcpStream::connect(address).is_err() {
             clock::sleep(Duration::from_millis(10)).await;
         }
     });

@@ -19,6 +19,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::support::daemon::{Changed as _, http_client};
+use crate::support::ports::free_address;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, eventually, find};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -271,12 +272,7 @@ async fn without_a_collector_a_crm_is_told_of_no_trace() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_absent_collector_fails_nothing() {
     let crm = FakeCrm::with(vec![contact(1, "Ada", "+16505551234")]).await;
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let daemon = daemon(&crm, nobody, "1.0").await;
+    let daemon = daemon(&crm, free_address(), "1.0").await;
     for _ in 0..5_000 {
         daemon.find(find()).await.unwrap();
     }

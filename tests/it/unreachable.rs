@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use contactd::connector::Dns;
-use tokio::net::TcpListener;
 
 use crate::support::daemon::details;
+use crate::support::ports::free_port;
 use crate::support::{FakeCrm, TestDaemon, find};
 
 /// Resolves the names of these tests, with the port of the URL.
@@ -35,9 +35,7 @@ async fn said(base_url: &str) -> String {
 async fn why_there_is_no_connection_is_said_without_the_host() {
     let crm = FakeCrm::with(Vec::new()).await;
     let plain = crm.addr.port();
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let free = closed.local_addr().unwrap().port();
-    drop(closed);
+    let free = free_port();
     for (base_url, words) in [
         (
             format!("https://here.test:{free}"),

@@ -1,7 +1,7 @@
 //! Explores all models. `MODEL_SECONDS` is the time for each model and each kind of schedules, and
 //! `MODEL_SCHEDULE` repeats one schedule.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -87,10 +87,10 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn();
         let server = Self(server.expect("redis-server is missing: tests/run gets it"));
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let url = format!("redis://127.0.0.1:{port}");
+        while redis_link::connect(&url).is_err() {
             std::thread::sleep(Duration::from_millis(10));
         }
-        redis_link::connect(&format!("redis://127.0.0.1:{port}")).expect("it answers");
         server
     }
 }

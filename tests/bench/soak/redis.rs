@@ -8,7 +8,8 @@ use contactd::clock;
 use super::Soak;
 use super::troubles::Whose;
 use crate::support::clocks::FakeClock;
-use crate::support::redis::{RedisServer, free_port};
+use crate::support::ports::free_port;
+use crate::support::redis::RedisServer;
 
 /// Two servers with one clock. Only one runs, except while the other becomes its copy.
 pub(crate) struct RedisPair {

@@ -16,7 +16,8 @@ use crate::support::crm::{Seen, example};
 use crate::support::daemon::{Changed as _, get};
 use crate::support::outside::program;
 use crate::support::pki::{Authority, Files};
-use crate::support::redis::{RedisServer, free_port};
+use crate::support::ports::free_address;
+use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, find, refresh};
 
 /// Series that no outsider can bring about.
@@ -62,7 +63,7 @@ impl Prometheus {
         );
         let file = dir.path().join("prometheus.yml");
         fs::write(&file, config).unwrap();
-        let address = format!("127.0.0.1:{}", free_port());
+        let address = free_address().to_string();
         let child = program("prometheus")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!(

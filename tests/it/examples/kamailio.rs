@@ -8,6 +8,7 @@ use serde_json::json;
 use super::sip::{Exchange, Invite};
 use super::words;
 use crate::deploy::repo;
+use crate::support::ports::free_address;
 use crate::support::program::Program;
 use crate::support::{FakeCrm, Reply, TestDaemon, contact, crm, eventually};
 
@@ -200,10 +201,7 @@ async fn calls_go_through_in_time_if_contactd_hangs() {
 #[tokio::test]
 #[ignore = "needs kamailio and sipp: tests/run gets them"]
 async fn a_call_goes_through_at_once_if_contactd_is_down() {
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let nobody = free_address();
     let exchange = Exchange::with(&format!("http://{nobody}")).await;
     let caller = "sip:+15125373573@example.com";
     let invite = exchange.rings(caller).await;

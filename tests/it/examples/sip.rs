@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Example, words};
 use crate::support::outside::program;
+use crate::support::ports::free_port;
 
 /// A process that ends with the test, and gets the chance to end its children.
 struct Running(Child);
@@ -65,11 +66,6 @@ impl Invite {
         assert!(characters.as_str().starts_with(" <sip:"), "{self:?}");
         shown
     }
-}
-
-fn free_port() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
 }
 
 /// Waits until the proxy answers.

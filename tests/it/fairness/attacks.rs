@@ -15,8 +15,8 @@ use prost::Message as _;
 
 use crate::support::attack::{self, Attack, Attackers};
 use crate::support::daemon::{Changed as _, find};
+use crate::support::ports::free_port;
 use crate::support::program::Program;
-use crate::support::redis::free_port;
 use crate::support::wire::{FIND, call, connect, frame, head};
 use crate::support::{FakeCrm, contact};
 

@@ -11,7 +11,8 @@ use crate::prefetch::{batch, run};
 use crate::support::chaos::{ChaosProxy, Mode};
 use crate::support::daemon::{Changed as _, TestDaemon, find, names};
 use crate::support::fleet::{ada, named, number, redis_is, replica, source};
-use crate::support::redis::{RedisServer, free_port};
+use crate::support::ports::free_port;
+use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, eventually};
 
 /// A quota that is in nobody's way.

@@ -13,8 +13,9 @@ use crate::support::daemon::{Changed as _, TestDaemon, find, get, refresh};
 use crate::support::fleet::{
     ada, answers, everything, forget, named, number, redis_is, replica, source, the_number,
 };
+use crate::support::ports::free_port;
 use crate::support::program::Program;
-use crate::support::redis::{RedisServer, free_port};
+use crate::support::redis::RedisServer;
 use crate::support::{FakeCrm, Reply, eventually};
 
 /// Waits until what one of them loads is a Redis hit for the other one.

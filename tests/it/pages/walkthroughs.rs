@@ -12,7 +12,7 @@ use super::commands::{blocks, words};
 use crate::deploy::text;
 use crate::support::crm::{Seen, themselves};
 use crate::support::outside::program;
-use crate::support::redis::free_port;
+use crate::support::ports::{free_address, free_port};
 use crate::support::{FakeCrm, Reply, person};
 
 /// `contactd` for a reader whose daemon and CRM are elsewhere.
@@ -75,7 +75,7 @@ async fn run(heading: &str, changes: &[(&str, String)], env: &[(&str, String)]) 
     shell.env("PATH", path_with(folder.path()));
     shell.env("CONTACTD", env!("CARGO_BIN_EXE_contactd"));
     for place in ["GRPC", "OPS"] {
-        let address = format!("127.0.0.1:{}", free_port());
+        let address = free_address().to_string();
         shell.env(format!("CONTACTD__{place}__LISTEN"), address);
     }
     shell.envs(env.iter().map(|(name, value)| (*name, value)));

@@ -7,7 +7,8 @@ use contactd::redis_link::{Link, LinkError};
 
 use super::{begin, entry, key, load, store, stored};
 use crate::support::eventually;
-use crate::support::redis::{RedisServer, config, free_port, link_to, link_with, tier_on};
+use crate::support::ports::free_port;
+use crate::support::redis::{RedisServer, config, link_to, link_with, tier_on};
 
 /// The timeout and what a busy machine adds; a call without a timeout would not end at all.
 const AT_MOST: Duration = Duration::from_secs(2);

@@ -9,7 +9,8 @@ use contactd::redis_link::{CaCertificates, LinkConfig};
 use super::{begin, entry, key, load};
 use crate::support::eventually;
 use crate::support::pki::Authority;
-use crate::support::redis::{RedisServer, config, free_port, link_to, link_with, tier_on};
+use crate::support::ports::free_port;
+use crate::support::redis::{RedisServer, config, link_to, link_with, tier_on};
 
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]

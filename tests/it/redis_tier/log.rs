@@ -9,7 +9,8 @@ use contactd::redis_link::DataToken;
 
 use super::{key, party};
 use crate::support::clocks::Clocks;
-use crate::support::redis::{RedisServer, free_port, link_to};
+use crate::support::ports::free_port;
+use crate::support::redis::{RedisServer, link_to};
 
 fn user(n: u8) -> UserTag {
     UserTag::from_bytes([n; 16])
@@ -204,7 +205,7 @@ async fn a_replica_that_was_cut_off_catches_up() {
 #[tokio::test]
 #[ignore = "needs redis-server: tests/run gets it"]
 async fn a_reader_that_could_not_begin_may_have_missed_some() {
-    let mut server = RedisServer::on(crate::support::redis::free_port(), &[]);
+    let mut server = RedisServer::on(crate::support::ports::free_port(), &[]);
     let mut reader = InvalidationLog::new(link_to(&server.url())).reader();
     assert!(reader.poll().await.is_err());
     server.restart().await;

@@ -11,7 +11,8 @@ use super::{begin, entry, key, load};
 use crate::faults::loopback;
 use crate::support::chaos::ChaosProxy;
 use crate::support::eventually;
-use crate::support::redis::{RedisServer, config, data, free_port, link_with, tier_on};
+use crate::support::ports::free_port;
+use crate::support::redis::{RedisServer, config, data, link_with, tier_on};
 
 /// The rule that operators are given.
 const RULE: &str = include_str!("../../../deploy/redis.acl");

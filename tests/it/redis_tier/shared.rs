@@ -12,7 +12,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{HOUR, key, question};
 use crate::support::clocks::Clocks;
-use crate::support::redis::{RedisServer, free_port, link_to, tier_on};
+use crate::support::ports::free_port;
+use crate::support::redis::{RedisServer, link_to, tier_on};
 
 fn auth(n: u8) -> AuthTag {
     AuthTag::from_bytes([n; 16])

@@ -9,7 +9,8 @@ use super::strict::{PER, RATE, fleet_at, refuses_nothing};
 use crate::support::clocks::{Clocks, FakeClock};
 use crate::support::daemon::{TestDaemon, names};
 use crate::support::fleet::{ada, named, replicas};
-use crate::support::redis::{RedisServer, free_port};
+use crate::support::ports::free_port;
+use crate::support::redis::RedisServer;
 use crate::support::strict::StrictCrm;
 use crate::support::{FakeCrm, find};
 

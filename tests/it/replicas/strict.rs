@@ -10,7 +10,8 @@ use tonic::Status;
 
 use crate::support::daemon::Changed as _;
 use crate::support::fleet::number;
-use crate::support::redis::{RedisServer, free_port};
+use crate::support::ports::free_port;
+use crate::support::redis::RedisServer;
 use crate::support::strict::StrictCrm;
 use crate::support::{TestDaemon, find};
 

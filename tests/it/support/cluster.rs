@@ -9,7 +9,7 @@ use ::redis::{Client, FromRedisValue, cmd};
 use contactd::clock;
 
 use super::outside::program;
-use super::redis::free_port;
+use super::ports::free_port;
 
 const NODES: u16 = 3;
 const SLOTS: u16 = 16_384;

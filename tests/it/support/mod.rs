@@ -10,6 +10,7 @@ pub(crate) mod daemon;
 pub(crate) mod fleet;
 pub(crate) mod outside;
 pub(crate) mod pki;
+pub(crate) mod ports;
 pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod redis;
@@ -24,7 +25,7 @@ use contactd::clock;
 pub(crate) use crm::{FakeCrm, Reply, contact, person};
 pub(crate) use daemon::{TestDaemon, find, refresh};
 
-/// Waits until `happened` says so; fails after ten seconds.
+/// Waits until `happened` says so; fails after half a minute.
 pub(crate) async fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     let waited = clock::timeout(Duration::from_secs(30), async {
         while !happened() {

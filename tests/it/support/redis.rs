@@ -1,10 +1,8 @@
 //! A real redis-server on a free port, with nothing on disk, that can be stopped, paused and
 //! started again.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Stdio};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use contactd::cache::RedisTier;
@@ -18,6 +16,7 @@ use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
 use super::outside::program;
+use super::ports::free_port;
 
 pub(crate) struct RedisServer {
     pub(crate) port: u16,
@@ -172,23 +171,6 @@ impl RedisServer {
 
 /// Keys, and what `DUMP` returned for each.
 pub(crate) type Dump = Vec<(String, Vec<u8>)>;
-
-/// Ports of these tests: below those that the system gives to connections, one of which would be
-/// taken again at once while thousands are opened.
-const PORTS: std::ops::Range<u16> = 10_000..32_000;
-
-/// A port that nobody uses at the moment, and no test was given before.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(PORTS)));
-    loop {
-        let port = NEXT.fetch_add(1, Ordering::Relaxed);
-        if !PORTS.contains(&port) {
-            NEXT.store(PORTS.start, Ordering::Relaxed);
-        } else if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 pub(crate) fn config(url: &str) -> redis_link::LinkConfig {
     redis_link::LinkConfig {

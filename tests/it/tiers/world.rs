@@ -21,7 +21,8 @@ use super::Replica;
 use super::model::Load;
 use crate::redis_tier::{contact, party, question};
 use crate::support::clocks::{Clocks, FakeClock};
-use crate::support::redis::{RedisServer, config, free_port, link_with, tier_on};
+use crate::support::ports::free_port;
+use crate::support::redis::{RedisServer, config, link_with, tier_on};
 
 pub(super) const AGES: AgePolicy = AgePolicy {
     found: Ages {
