@@ -3,9 +3,12 @@
 use super::FileConnector;
 use super::name::Name;
 use super::plan::{
-    DetailsList, DetailsRequest, EachValue, NumberUse, RequestPlan, SearchRequest, WhoAmIRequest,
+    DetailsList, DetailsRequest, EachValue, NumberUse, RecordPlan, RequestPlan, SearchRequest,
+    WhoAmIRequest,
 };
 use super::run::MOST_EACH;
+use super::slot::{Template, TemplatePiece};
+use crate::connector::path::Path;
 use crate::connector::profile::StopRule;
 use crate::connector::sheet::{CONTACTS, CallCount, MANY, PAGES, RequestSheet, Sheet};
 use crate::domain::Spelling;
@@ -27,9 +30,14 @@ impl FileConnector {
     fn request_sheets(&self) -> Vec<RequestSheet> {
         let searches = self.plan.searches.iter();
         let searches = searches.map(|plan| self.search_sheet(plan));
-        let details = self.plan.details.iter().filter_map(DetailsRequest::sheet);
+        let details = self.details_sheets();
         let whoami = self.plan.whoami.iter().map(WhoAmIRequest::sheet);
         searches.chain(details).chain(whoami).collect()
+    }
+
+    fn details_sheets(&self) -> impl Iterator<Item = RequestSheet> {
+        let details = self.plan.details.iter();
+        details.filter_map(|part| part.sheet(&self.plan.searches))
     }
 
     /// Spellings without the user's own formats.
@@ -88,8 +96,8 @@ impl FileConnector {
     fn cost_of_one(&self) -> CallCount {
         let searches = self.plan.searches.iter();
         let searches = searches.map(|plan| self.cost_of_search(plan));
-        let details = self.plan.details.iter().filter_map(DetailsRequest::sheet);
-        let mut all = sum(searches.chain(details.map(|sheet| sheet.calls)));
+        let details = self.details_sheets().map(|sheet| sheet.calls);
+        let mut all = sum(searches.chain(details));
         all.least = all.least.min(self.cost_of_nobody()).max(1);
         all
     }
@@ -187,7 +195,7 @@ impl WhoAmIRequest {
 
 impl DetailsRequest {
     /// `None` if no call is needed.
-    fn sheet(&self) -> Option<RequestSheet> {
+    fn sheet(&self, searches: &[SearchRequest]) -> Option<RequestSheet> {
         let list = self.source.list()?;
         let mut calls = list.request.calls();
         let mut notes = if list.serves_several() {
@@ -201,7 +209,7 @@ impl DetailsRequest {
             calls.least = 0;
         }
         // A field of the record may be empty.
-        if list.depends_on_record() {
+        if !list.is_made_for_all(searches) {
             calls.least = 0;
         }
         Some(RequestSheet {
@@ -215,12 +223,26 @@ impl DetailsRequest {
 }
 
 impl DetailsList {
-    /// Returns whether the request may be left out for some records, because it needs a field other
-    /// than the id.
-    fn depends_on_record(&self) -> bool {
-        let slots = self.request.slots().into_iter();
-        let mut paths = slots.filter_map(|slot| slot.name.record_path());
-        paths.any(|path| !path.to_string().eq_ignore_ascii_case("id"))
+    /// Returns whether the request is made for every record of the searches, because it needs no
+    /// value of a record but the id.
+    fn is_made_for_all(&self, searches: &[SearchRequest]) -> bool {
+        self.request.slots().into_iter().all(|slot| {
+            let Some(path) = slot.name.record_path() else {
+                return true;
+            };
+            let is_id = |search: &SearchRequest| search.record.has_id_at(path);
+            slot.filters.is_empty() && searches.iter().all(is_id)
+        })
+    }
+}
+
+impl RecordPlan {
+    /// Returns whether the id is the value at this path. No record is without an id.
+    fn has_id_at(&self, path: &Path) -> bool {
+        let [Template(pieces)] = &self.id.0[..] else {
+            return false;
+        };
+        matches!(&pieces[..], [TemplatePiece::Slot(slot)] if slot.name == Name::Own(path.clone()))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::urgency::Urgency;
 
 mod inputs;
 mod requests;
+mod sheets;
 
 /// Every embedded file.
 fn files() -> impl Iterator<Item = (&'static str, Arc<FileConnector>)> {
