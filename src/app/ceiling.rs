@@ -25,9 +25,9 @@ const REMEMBERED: u64 = 256 * MIB;
 /// A reply as bytes, as JSON, and as an answer.
 const FORMS_OF_A_REPLY: u64 = 6;
 
-/// For each of `grpc.max_in_flight`: two calls in progress with request and answer, and one
-/// incomplete request, a list of up to one
-/// MiB, in a buffer that doubles.
+/// What each of `grpc.max_in_flight` may hold: two calls in progress, each with request and answer,
+/// and one incomplete request. An incomplete request is a list of up to one MiB in a buffer that
+/// doubles.
 const CALL: u64 = 512 * KIB + 2 * MIB;
 
 /// A batch of 10,000 numbers.

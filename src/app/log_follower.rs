@@ -14,7 +14,7 @@ use crate::cache::{self, PollResult, ReplicaEvent, TieredCache};
 use crate::redis_link::RedisTime;
 
 /// How often the log of invalidations is read, so that an invalidation at one replica takes effect
-/// at all within a second.
+/// at every replica within a second.
 const LISTEN: Duration = Duration::from_millis(100);
 
 /// How soon the log is first read, and read again after a single failure. On a new connection it is
@@ -57,8 +57,8 @@ impl LogFollower {
     fn apply(&self, polled: &PollResult) {
         let has_lost = self.time.has_lost(&polled.time);
         self.apply_to_budgets(polled);
-        // The budgets come first: they must already wait for calls that Redis may have lost when
-        // the first request carries the new data token.
+        // The budgets come first: when the first request carries the new data token, they must
+        // already wait for calls that Redis may have lost.
         self.time.apply(polled.time);
         let lost = has_lost.then_some(&ReplicaEvent::Lost);
         for event in lost.into_iter().chain(&polled.events) {

@@ -35,7 +35,8 @@ pub(super) struct ApproachView {
 }
 
 impl Approach {
-    /// Takes a place behind those of the same lane and credential whose load is as old or older.
+    /// Takes a place behind the calls of the same lane and kind of credential (verified or not)
+    /// whose load is as old or older.
     pub(super) fn enter(gate: Arc<Gate>, urgency: &Urgency) -> Self {
         let (key, wake) = gate.lock().approaching.enter_for(urgency);
         Self { gate, key, wake }

@@ -153,8 +153,8 @@ impl Gate {
         self.lock().pauses.began_after(moment, clock::now())
     }
 
-    /// How long the gate stays closed for a call of this lane and credential, as far as known.
-    /// `None` if others wait until it opens.
+    /// How long the gate stays closed for a call of this lane and kind of credential, as far as
+    /// known. `None` if others wait until it opens.
     pub(super) fn opens_in(
         &self,
         whose: (Lane, CredentialProof),
@@ -243,8 +243,8 @@ impl GateState {
         self.approaching.wake_impatient();
     }
 
-    /// Time until there is room for a call of this lane and credential behind others, as far as
-    /// known.
+    /// Time until there is room for a call of this lane and kind of credential behind others, as
+    /// far as known.
     pub(super) fn ready_in(
         &self,
         whose: (Lane, CredentialProof),

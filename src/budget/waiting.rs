@@ -22,8 +22,8 @@ use crate::urgency::Urgency;
 /// Waits for the call's turn at `gate` and spends a slot. If `is_paced`, the call keeps to the
 /// quota's pace. Otherwise it already holds a slot of another gate: only the window counts then,
 /// and the call waits only briefly ([`STALE`]). After the deadline nobody waits for the load any
-/// more. It continues in the background without a deadline, because its answer will be wanted next
-/// time.
+/// more. If its credential is verified, it continues in the background without a deadline, because
+/// its answer will be wanted next time.
 ///
 /// # Errors
 /// [`Exhausted`] as soon as it is known that the turn would come too late. Nothing is spent then.

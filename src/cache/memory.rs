@@ -67,7 +67,7 @@ pub struct MemoryCache {
     writers: Arc<KeyLocks>,
     replaced: Arc<ReplacedUsers>,
     /// How many replacements this tier has learned of: those that other replicas have published,
-    /// and those that own loads have met in Redis.
+    /// and those that loads of this replica have found in Redis.
     replacements: Arc<AtomicU64>,
     ages: CurrentAges,
     clock: Arc<dyn Clock>,

@@ -46,9 +46,9 @@ impl Effective {
         Changes { taken_up, waiting }
     }
 
-    /// Returns the settings that change when `new` is read. These settings are those of the start,
-    /// and `latest` are those read last. A setting that waited for a restart since `latest` and no
-    /// longer does is included.
+    /// Returns the settings that change when `new` is read. `self` are the settings of the start,
+    /// and `latest` are those read last. A setting is included as well if it waited for a restart
+    /// after `latest` was read, and no longer does.
     #[must_use]
     pub(crate) fn applied(&self, latest: &Self, new: &Self) -> Vec<String> {
         let now = self.changes(new);

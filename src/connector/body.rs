@@ -1,4 +1,4 @@
-//! Reads the body of a reply, up to a limit, and says what it means if there is none.
+//! Reads the body of a reply, up to a limit. A body that does not arrive whole is a failed look-up.
 
 use super::http_client::{HttpResponse, TransportError};
 use crate::domain::LookupError;

@@ -52,7 +52,8 @@ impl CrmSession {
     }
 
     /// Calls of a search that the CRM may refuse for good. If it does, the answer is complete
-    /// without the search. If the search is made for each of several values, `value` is this one.
+    /// without the search. If the search is made once for each of several values, `value` is the
+    /// one that these calls are for.
     pub(super) fn optional_search<'a>(
         &'a self,
         name: &'a str,

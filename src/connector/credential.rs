@@ -19,7 +19,7 @@ use crate::domain::{AuthHeader, Host, User};
 #[derive(Debug, Clone)]
 pub(crate) struct CredentialForm {
     headers: Vec<(HeaderName, HeaderForm)>,
-    /// What requests show elsewhere, such as a key in a parameter.
+    /// The pieces that requests contain outside of headers, such as a key in a parameter.
     shown: Vec<CredentialPiece>,
 }
 
@@ -322,7 +322,7 @@ impl RenderedCredential {
         Ok(())
     }
 
-    /// What requests show outside of headers.
+    /// The pieces that requests contain outside of headers.
     pub(super) fn shown(&self) -> &[SecretString] {
         &self.shown
     }

@@ -1,4 +1,4 @@
-//! Where failures are described in replies, for recordings: the code of a failure is kept.
+//! The places at which replies describe failures. Recordings keep the code of a failure.
 
 use super::reach::{ReachStep, Reached, Role};
 use super::reply_class::{CODES, ERRORS, PLACES};

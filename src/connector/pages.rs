@@ -62,7 +62,7 @@ pub(super) enum Page {
     Linked(String),
 }
 
-/// What of a reply decides whether there is a further page.
+/// The parts of a reply that decide whether there is a further page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PageReply<'a> {
     pub(super) body: &'a Value,

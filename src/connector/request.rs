@@ -200,7 +200,7 @@ impl Request {
         }
     }
 
-    /// The same request, of whose path only these segments are shown to people.
+    /// The same request. People are shown only these segments of its path.
     #[must_use]
     pub(super) fn showing(self, fixed: impl IntoIterator<Item = bool>) -> Self {
         Self {
@@ -209,7 +209,7 @@ impl Request {
         }
     }
 
-    /// The same request, of whose path this segment is a value.
+    /// The same request. This segment of its path is a value, which people are not shown.
     #[must_use]
     pub(super) fn with_value_at(mut self, segment: usize) -> Self {
         self.fixed &= !bit(segment);

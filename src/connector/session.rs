@@ -268,9 +268,10 @@ impl CrmSession {
         self.find.client.call_metrics.found_by(search);
     }
 
-    /// The results of searches that run in parallel, in their order. All of them run to their end,
-    /// also if one fails, so that neither the number of calls nor the error depends on which reply
-    /// comes first. But after a failure that all of them would meet, none makes a new call.
+    /// The results of searches that run in parallel, in their order. If one fails, the others still
+    /// run to their end. So neither the number of calls nor the error depends on which reply comes
+    /// first. There is one exception: after a failure that all of them would meet, none makes a new
+    /// call.
     ///
     /// # Errors
     /// The first failure in that order.
@@ -281,7 +282,7 @@ impl CrmSession {
         let searches = searches.into_iter().map(|search| async {
             let found = search.await;
             if let Some(failure) = found.as_ref().err().filter(|failure| is_for_all(failure)) {
-                // Another one may have stopped the others before.
+                // Only the first such failure is kept.
                 let _ = self.find.stopped.set(failure.clone());
             }
             found

@@ -37,7 +37,7 @@ impl Timestamp {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SharedTime(pub u64);
 
-/// Between the extensions of two contacts. Those of one contact are digits and commas.
+/// Separates the extensions of two contacts. The extensions of one contact are digits and commas.
 const BETWEEN: &str = "\n";
 
 /// How far a stored time may be ahead of Redis' time. If it is further ahead, another clock was

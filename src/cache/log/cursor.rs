@@ -10,8 +10,8 @@ use super::event::{self, ReplicaEvent};
 use crate::domain::SharedTime;
 
 /// The reply of one poll, in the order of the script. A loss of data and a correction of the time
-/// need a new data token. If Redis refuses to write the new one, `data` is empty. After a loss of
-/// data, `loss` is empty too.
+/// need a new data token. If Redis refuses to write the new one, `data` is empty, and after a loss
+/// of data `loss` too.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LogReply {
     pub(super) identity: Vec<u8>,

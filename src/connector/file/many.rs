@@ -122,7 +122,7 @@ impl FileConnector {
             ..scope_of(crm)
         };
         let rounds = plan.request.rounds(&scope);
-        // Of a group, "bad request" may be about its size or about one number.
+        // For a group, "bad request" may be about its size or about one number.
         let is_left_out = if part.len() > 1 {
             refusals::is_lasting
         } else {

@@ -150,7 +150,7 @@ impl ValueTemplate {
             return Some(text).filter(|text| !text.is_empty()).into();
         };
         match scope.value(slot) {
-            // One of several: a choice has scalars only.
+            // Only the first of several values, because a choice consists of scalars.
             Value::Array(items) => items.into_iter().next().unwrap_or_default(),
             value => value,
         }

@@ -249,7 +249,7 @@ impl fmt::Display for Name {
             Self::Record(path) => ("record.", path),
             Self::Records(path) => ("records.", path),
             Self::Setting(name) => ("setting.", name),
-            // The path was cut from the whole name.
+            // The path begins with the name of the field.
             Self::Info(_, path) => ("info.", path),
             Self::For(name) => ("for.", name),
             Self::Secret(name) => ("secret.", name),

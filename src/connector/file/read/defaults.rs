@@ -30,8 +30,8 @@ impl<'n> Defaults<'n> {
         }
     }
 
-    /// A table with the defaults that it may have and does not have. Parameters, headers and record
-    /// fields are merged one by one.
+    /// The table, with the defaults for the keys that it may have and does not set. Parameters,
+    /// headers and record fields are merged one by one.
     pub(super) fn merged(self, own: &Node, known: &[&[Key]]) -> Node {
         let NodeValue::Table(entries) = &own.value else {
             return own.clone();

@@ -23,7 +23,7 @@ pub(super) struct Parts {
     pub(super) secrets: Vec<String>,
     /// What the credential reads, and the requests in App Connect's form.
     pub(super) names: InputNames,
-    /// Replies whose meaning differs, after those of the tables.
+    /// Rules for replies. They count after the rules in the file's own tables.
     pub(super) replies: Vec<ReplyRule>,
     pub(super) finds_extensions: bool,
 }
@@ -81,7 +81,7 @@ impl Said {
     }
 }
 
-/// A `whoami` that leaves out what other requests say may be answered by another tenant.
+/// If a `whoami` does not send what other requests send, another tenant may answer it.
 fn check_whoami(tables: &Table<'_>, plan: &Plan, inputs: &Inputs) {
     let unsaid = unsaid_by_whoami(plan, inputs).join(", ");
     if !unsaid.is_empty() {

@@ -198,8 +198,8 @@ impl RequestReader<'_> {
     }
 }
 
-/// Why a text without a slot probably has one that is misspelt: "{text}", "${text}", "text}}".
-/// Bodies are not checked, because queries in them have braces of their own.
+/// The fault of a text without a slot that seems to contain a misspelt one: "{text}", "${text}",
+/// "text}}". Bodies are not checked, because queries in them have braces of their own.
 fn single_braces(template: &Template) -> Option<String> {
     const NAMES: [&str; 7] = [
         "text", "texts", "number", "numbers", "record", "info", "setting",

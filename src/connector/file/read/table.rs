@@ -35,7 +35,7 @@ impl<'n> Field<'n> {
         Some(table)
     }
 
-    /// The entry of a table that must have one; otherwise the message is a fault.
+    /// The only entry of a table. If there is not exactly one, reports the message as a fault.
     pub(super) fn only_entry(self, message: &str) -> Option<TableEntry<'n>> {
         let mut entries = self.open()?.entries();
         match (entries.next(), entries.next()) {
@@ -57,7 +57,7 @@ impl<'n> Table<'n> {
         }
     }
 
-    /// Reports a key with the one that it may stand for, or with all that there are.
+    /// Reports an unknown key, with the key that is probably meant, or with all that there are.
     fn report_unknown(&self, entry: &TableEntry<'_>, known: &[&'static str]) {
         let mut free = known.iter().filter(|name| !self.has(name));
         let meant = free.find(|name| is_close(name, entry.key)).copied();
@@ -100,7 +100,7 @@ impl<'n> Table<'n> {
         self.get(key).is_some()
     }
 
-    /// What a key must have; without it the message is a fault.
+    /// The value of a required key. If the key is missing, reports the message as a fault.
     pub(super) fn require(&self, key: &str, message: &str) -> Option<Field<'n>> {
         self.get(key).or_else(|| self.reject(message))
     }
