@@ -194,8 +194,8 @@ impl<K: Eq + Hash, T> Flights<K, T> {
         open.get(key).map(|flight| flight.seat(true))
     }
 
-    /// Marks the meant flights as verified: the CRM has accepted their credential. Misses a flight
-    /// that a later one has replaced on the board.
+    /// Marks the flights with these keys as verified: the CRM has accepted their credential. Misses
+    /// a flight that a later one has replaced on the board.
     pub(crate) fn verify(&self, is_meant: impl Fn(&K) -> bool) {
         let open = self.open.lock();
         for (_, flight) in open.iter().filter(|(key, _)| is_meant(key)) {

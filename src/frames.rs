@@ -39,10 +39,10 @@ const PREFACE: usize = 24;
 /// Frames without content that may arrive at once.
 const BURST: u32 = 10_000;
 
-/// Further ones per second.
+/// How many more each second allows.
 const PER_SECOND: u32 = 1_000;
 
-/// Further ones for each frame with content.
+/// How many more each frame with content allows.
 const WITH_EACH: u32 = 4;
 
 impl Frame {

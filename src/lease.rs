@@ -25,15 +25,15 @@ const LIFE: Duration = Duration::from_secs(3);
 /// How often a holder renews it: two of three renewals may be lost.
 const RENEWAL: Duration = Duration::from_secs(1);
 
-/// How often a release is tried, and the time between: a bit over a second in all.
+/// How many times a release is tried, and the time between two tries: a bit over a second in all.
 const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(100);
 
 /// A token is the urgency of its load, its replica, and a random part. A load for a ringing phone
-/// takes the lease from a load that took it while no phone rang for it, because that load may wait
-/// in the queue for minutes. A replica may also take over its own lease, for two reasons. An
-/// invalidation came during its earlier load. Or Redis executed an earlier request late, after this
-/// replica had given it up and released the lease.
+/// takes over the lease of a background load, because the latter may wait in the queue for minutes.
+/// A replica may also take over its own lease, for two reasons. An invalidation came during its
+/// earlier load. Or Redis executed an earlier request late, after this replica had given it up and
+/// released the lease.
 const ACQUIRE: &str = "
 local holder = redis.call('GET', KEYS[1])
 -- A lease that lives for longer than it may was made before Redis' clock was set back.
@@ -101,7 +101,7 @@ pub enum Acquired {
     Lease(Lease),
     /// Another replica loads: check Redis again in a moment.
     Held,
-    /// Redis cannot be reached: load.
+    /// Redis cannot be reached or refuses the command: load without a lease.
     Unavailable,
 }
 

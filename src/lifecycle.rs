@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // If it is refused, a warning at start reports if the limit is too low.
+    // If the system refuses, a warning at start reports a limit that is too low.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 

@@ -68,7 +68,7 @@ impl Collector for Optional {
 /// All metric families of one daemon, with the registry that prints them.
 pub struct Metrics {
     registry: Registry,
-    /// Calls of each method that were read.
+    /// Calls by method, counted once the request is complete.
     pub(crate) calls: Family<MethodLabels, Count>,
     /// Look-ups that ended, and how.
     pub(crate) lookups: Family<LookupLabels, Count>,

@@ -53,7 +53,7 @@ pub fn connector_file(data: &[u8]) {
     }
 }
 
-/// The text of a path, and after a zero byte JSON in which it looks.
+/// A path, and after a zero byte the JSON in which it is looked up.
 pub fn path(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

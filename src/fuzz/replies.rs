@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::connector::{read_by_embedded_file, read_reply};
 use crate::domain::json::{from_value, to_struct};
 
-/// What a reply may take when it is repaired.
+/// How many bytes the repair of a reply may take.
 const LIMIT: usize = 1 << 20;
 
 const DECLARED: [Option<&Encoding>; 5] = [

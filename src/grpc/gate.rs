@@ -118,8 +118,8 @@ pub(super) fn kind<B>(request: &Request<B>) -> RequestKind {
     method.map_or(RequestKind::Other, RequestKind::of_method)
 }
 
-/// Returns whether a request is one of gRPC, by its method and content type. A request that a web
-/// page made a browser send does not count as one, whatever its content type.
+/// Returns whether a request is one of gRPC, by its method and content type. A request that a
+/// browser sends on behalf of a web page never counts as one, whatever its content type.
 pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     request.method() == Method::POST

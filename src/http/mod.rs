@@ -7,7 +7,8 @@
 //! decides who may call and what is limited, counts look-ups and reports why they fail, as for
 //! gRPC.
 //!
-//! Requests from web pages are refused. A browser marks a request that a page made it send.
+//! Requests from web pages are refused. A browser marks each request that it sends on behalf of a
+//! page.
 
 use std::convert::Infallible;
 use std::fmt;

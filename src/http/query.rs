@@ -89,8 +89,8 @@ fn plus_kept(number: &str) -> String {
     kept
 }
 
-/// The fault of a query with bytes that are not UTF-8: their replacement could make two texts one.
-/// It does not show the parameter's name, which may be anything.
+/// The fault of a query with bytes that are not UTF-8: their replacement could make two different
+/// texts equal. It does not show the parameter's name, which may be anything.
 fn not_text(query: &str) -> Option<Violation> {
     const REPLACEMENT: char = '\u{fffd}';
     let sent = query.to_ascii_lowercase().matches("%ef%bf%bd").count()

@@ -12,7 +12,7 @@ function say(text) {
   if (live.textContent !== text) live.textContent = text;
 }
 
-// Whoever is selecting text or reading a scrolled table keeps it as it is.
+// The page is not renewed while it is paused or hidden, or while somebody selects text.
 function isBusy() {
   const selection = document.getSelection();
   return paused || document.hidden || (selection !== null && !selection.isCollapsed);

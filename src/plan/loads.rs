@@ -14,7 +14,7 @@ pub(super) enum LoadKey {
         question: u32,
         anew: bool,
     },
-    /// Whose a user's credential is.
+    /// The question who owns a user's credential.
     WhoAmI { replica: u32, user: u32 },
 }
 

@@ -111,7 +111,7 @@ impl LogBuilder {
             })
     }
 
-    /// A call of a user with somebody whom the CRM knows or not.
+    /// A call between a user and a party, whom the CRM knows or does not know.
     pub(crate) fn call(&mut self, at: u64, user: u32, party: Party, is_known: bool) {
         let (askers, next) = (&mut self.log.askers, number(self.questions.len()));
         let question = *self.questions.entry((user, party)).or_insert_with(|| {

@@ -1,9 +1,9 @@
 //! Connects and reconnects to Redis.
 //!
-//! Makes one attempt at a time: immediately after a break, then at growing intervals, also if
-//! connections are made and break again. The keeper tries again until the daemon ends. A connection
-//! that refuses something is used until there is a better one. No password is logged. Knows nothing
-//! of the calls.
+//! Makes one attempt at a time: immediately after a break, then at growing intervals. Connections
+//! that soon break again count as failed attempts. The keeper tries again until the daemon ends. A
+//! connection that refuses something is used until there is a better one. No password is logged.
+//! Knows nothing of the calls.
 
 use std::fmt;
 use std::pin::pin;
@@ -29,10 +29,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection that lived this long was good.
 const SETTLED: Duration = Duration::from_secs(5);
-/// This many connections that lived shorter are replaced immediately. The next ones wait.
+/// This many connections in a row that lived shorter are replaced immediately. The next ones wait.
 const AT_ONCE: u32 = 5;
 
-/// How long a connection may be silent before it is given up. Longer than a brief stall.
+/// A connection is given up after this silence, or after twice the timeout if that is longer. A
+/// brief stall is shorter.
 const SILENCE: Duration = Duration::from_secs(1);
 /// The interval between two attempts to get an answer from a silent connection.
 const ASK_PAUSE: Duration = Duration::from_millis(20);
@@ -169,8 +170,8 @@ impl Keeper {
             .send_replace(ConnectionStatus::Up(Arc::clone(live)));
     }
 
-    /// A connection is gone, or refuses something. If it lived long, unsettled ones are counted
-    /// anew from here, and the next fault is logged again.
+    /// A connection is gone, or refuses something. If it lived long, the count of those that did
+    /// not begins at zero again, and the next fault is logged again.
     fn settle(&mut self, lived: Stopwatch) {
         if lived.elapsed() >= SETTLED {
             (self.unsettled, self.logged, self.passed) = (0, None, None);

@@ -10,8 +10,9 @@
 //!   repeatedly.
 //! * A connection that leaves a call without an answer is in doubt: calls fail at once with
 //!   [`LinkError::Down`] until it has answered the keeper within the timeout. So a brief stall
-//!   costs one timeout. If it stays silent for a second (a stopped server keeps its sockets open),
-//!   it is given up, and the keeper makes a new one.
+//!   costs one timeout. If it stays silent for a second, or for twice the timeout if that is
+//!   longer, it is given up, and the keeper makes a new one. (A stopped server keeps its sockets
+//!   open.)
 //! * A command that Redis refuses says nothing about the connection, which stays in use for what
 //!   works. Every command in use is tried once on each new connection. If Redis refuses some of
 //!   them, then or later (not permitted, unknown, full, read-only), the log says what does not
@@ -105,7 +106,7 @@ impl LinkError {
     }
 
     /// What is wrong with a key: the code of a refusal that is about it, such as one of another
-    /// type, or an unexpected reply. `None` if the server or its user has the fault.
+    /// type, or an unexpected reply. `None` if the fault lies with the server or the Redis user.
     #[must_use]
     pub(crate) fn about_a_key(&self) -> Option<&str> {
         match self {

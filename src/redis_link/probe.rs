@@ -2,8 +2,8 @@
 //!
 //! Lists the commands in use, and what each is needed for. A [`Shortfall`] names every refused
 //! command: Redis does not know it, its user may not use it, or Redis takes no writes. Leaves no
-//! key behind. On a cluster one node answers for all. Knows nothing else of what the commands are
-//! sent for.
+//! key behind. On a cluster one node answers for all. Knows nothing else of the modules that send
+//! the commands.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -30,9 +30,10 @@ impl RoundTrip {
     }
 
     /// Milliseconds by which the shared time has jumped since the `earlier` reading, forward or
-    /// back; 0 if it has not. A correction that another replica has made meanwhile is no jump.
-    /// Otherwise a replica that started just after a step, or whose machine was suspended, would
-    /// undo the correction, the others would make it again, and so on without an end.
+    /// back; 0 if it has not. A correction that another replica has made meanwhile does not count
+    /// as a jump. If it did, a replica that started just after a jump, or whose machine was
+    /// suspended, would undo the correction, the others would make it again, and so on without an
+    /// end.
     pub(crate) fn jump_since(&self, earlier: &Self) -> i64 {
         if self.step != earlier.step {
             return 0;

@@ -35,7 +35,7 @@ struct TimeReading {
     /// The same reading, by clocks that tests do not move.
     told: SharedTime,
     read: Instant,
-    /// When the reply was here.
+    /// When the reply arrived.
     received: Instant,
     /// Milliseconds from Redis' time of day to the shared time.
     step: i64,
@@ -45,8 +45,8 @@ struct TimeReading {
     connection: u64,
 }
 
-/// The last poll of this replica that Redis has noted. Data with a note of an earlier poll, or with
-/// none, is not what this replica has seen.
+/// The last poll of this replica that Redis has noted. If Redis has a note of an earlier poll, or
+/// none, its data is older than what this replica has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotedPoll {
     /// The replica's name in the log.
@@ -191,10 +191,10 @@ impl RedisTime {
         latest.data.filter(|_| latest.connection == connection)
     }
 
-    /// The data token after the last loss, and the last poll that Redis has noted. Redis does not
-    /// have the data that this process has seen last in three cases: its token is another one, its
-    /// note of this replica's last poll is older, or it has no such note. `None` if that cannot be
-    /// said.
+    /// The data token after the last loss, and the last poll that Redis has noted. Redis has other
+    /// data than this process has last seen if its token is another one, if its note of this
+    /// replica's last poll is older, or if it has no such note. `None` if this process cannot
+    /// compare them.
     pub(crate) fn seen(&self) -> Option<(DataToken, NotedPoll)> {
         let latest = (*self.latest.lock())?;
         latest.loss.zip(latest.noted)

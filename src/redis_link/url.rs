@@ -57,7 +57,7 @@ pub enum RedisUrlError {
         SPECIAL
     )]
     Address,
-    /// A character in the user or password that ends them.
+    /// An unescaped character that ends the user or password early.
     #[error("has a special character in the user or password; {}", SPECIAL)]
     Raw,
     /// No name of the master behind the sentinels.

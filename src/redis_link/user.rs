@@ -22,10 +22,12 @@ use crate::domain::UserTag;
 /// Bytes of a token.
 const TOKEN: usize = 16;
 
-/// The most keys that one call of [`delete_keys`] deletes: Redis serves nobody else meanwhile.
+/// The most keys that one run of the script deletes, because Redis serves nobody else meanwhile.
+/// [`delete_keys`] runs it until no key is left.
 const CHUNK: usize = 1000;
 
-/// The prelude of all scripts. Times are Redis' own, so that replicas with other clocks agree.
+/// The prelude of every script that [`script`] makes. Times are Redis' own, so that replicas with
+/// other clocks agree.
 const PRELUDE: &str = "
 local function now()
     local time = redis.call('TIME')

@@ -3,10 +3,11 @@
 //! [`Resolver::find`] does every look-up; [`Resolver::stored`] is its first step, for callers that
 //! cannot await. A stored answer is served only under a credential that the CRM accepted a short
 //! time ago, and only to the identity that the CRM names for it. A fresh answer is served as it is,
-//! a stale one is also refreshed ([`decision`]). If the credential is unknown, the CRM is first
-//! asked whose it is ([`trust`], [`whoami`]). If nothing is stored, one load per question asks the
-//! CRM, and all callers wait for it ([`load`]). A manual refresh always asks the CRM, and replaces
-//! what is stored only if it succeeds.
+//! a stale one is also refreshed ([`decision`]). If the credential is unknown, the CRM is also
+//! asked whose it is ([`trust`], [`whoami`]): first, if an answer may be stored, otherwise at the
+//! same time as it is searched. If nothing is stored, one load per question asks the CRM, and all
+//! callers wait for it ([`load`]). A manual refresh always asks the CRM, and replaces what is
+//! stored only if it succeeds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -82,8 +83,8 @@ pub(crate) struct ResolverConfig {
     /// labelled stale. If there is no result this long after the first call to the CRM, the CRM
     /// also counts as out of reach.
     pub(crate) soft_deadline: Duration,
-    /// How long a ringing phone waits for the details of contacts that are already found, if the
-    /// search took less than half of this. After a longer search it waits for twice its time.
+    /// How long a ringing phone waits for the details of contacts that are already found. If the
+    /// search took more than half of this, the phone waits for twice the time of the search.
     pub(crate) details_timeout: Duration,
     /// Loads running at once, including those whose callers have left. More are refused. As many
     /// callers may wait at once, and as many calls may ask whose a credential is.

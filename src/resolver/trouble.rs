@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 
-/// How often a number may fail while others are answered. Beyond that the number is the cause.
+/// How many times a number may fail while others are answered. Beyond that the number is the cause.
 const TRIES: u32 = 5;
 
 /// The same for refusals by the quota or by the CRM's limit, which can hit any look-up at a bad
@@ -58,7 +58,7 @@ struct Spell {
     backoff: Duration,
 }
 
-/// How often one number has failed.
+/// How many times one number has failed.
 #[derive(Debug, Default)]
 pub(super) struct Tries {
     count: u32,

@@ -53,8 +53,8 @@ impl Resolver {
     /// judged by its age when this caller came, as a stored answer would have been. `None` if it
     /// could no longer be served at that age. There are two exceptions. If the CRM was asked after
     /// this caller came, the result is fresh. If this caller came at most `lookup.timeout` after
-    /// the CRM was asked, it gets the result, labelled stale. Otherwise nobody could share a load
-    /// if the ages forbid storing answers.
+    /// the CRM was asked, it gets the result, labelled stale. Without this exception nobody could
+    /// share a load if the ages forbid storing answers.
     pub(super) fn answer(&self, loaded: Loaded, arrival: Arrival) -> Option<Answer> {
         let freshness = self.freshness(&loaded.entry, arrival.at.since(loaded.asked));
         (freshness != Freshness::Expired).then_some(Answer {

@@ -1,5 +1,6 @@
-//! Which paths of phone fields match something in recordings. One that never does is misspelt, or
-//! its field was not recorded: then records with that number are missed, and nobody notices.
+//! Which paths of phone fields match something in recordings. A path that never matches is
+//! misspelt, or its field was not recorded. If it is misspelt, records that have the number only in
+//! this field are missed, and nobody notices.
 
 use serde_json::Value;
 

@@ -1,9 +1,9 @@
 //! Writes what a CRM replied as recordings without personal data.
 //!
-//! Of a reply only what the connector reads is kept, and that is replaced (`scrub`). Request
-//! headers are never written. What is written is tried before: the same look-ups must find as much
-//! in the recordings as in the CRM. Nothing is written if a piece of the credential, a number that
-//! was looked up, or a value of the user still stands in it.
+//! Only the parts of a reply that the connector reads are kept, and their values are replaced
+//! (`scrub`). Request headers are never written. Recordings are tried before they are written: the
+//! same look-ups must find as much in them as in the CRM. Nothing is written if a piece of the
+//! credential, a number that was looked up, or a value of the user still stands in it.
 
 use std::fs;
 use std::io;
@@ -27,7 +27,9 @@ use crate::domain::{LookupError, NumberFormat, Region};
 /// Why nothing was recorded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordError {
-    #[error("only connectors from files can be recorded: what others read is not known")]
+    #[error(
+        "only connectors from files can be recorded: contactd does not know what another connector reads"
+    )]
     Unknown,
     #[error("{0}")]
     Trial(#[from] TrialError),
@@ -297,7 +299,7 @@ fn is_kept(name: &str) -> bool {
     is_limit || matches!(name, "content-type" | "link")
 }
 
-/// The parts of requests that are the user's: a text of the user, or a part of one with digits.
+/// The parts of requests that come from the user: a text of the user, or a part of one with digits.
 fn pieces_of_user(caller: &Caller, look_ups: &[&LookUp]) -> Vec<String> {
     let calls = look_ups.iter().copied().flat_map(calls);
     let pieces = calls
@@ -317,7 +319,8 @@ fn is_of(piece: &str, text: &str) -> bool {
     piece == text || (has_digit && text.contains(piece))
 }
 
-/// The parts of a request that a user may have decided about.
+/// The parts of a request that may come from the user: segments of the path, and values of the
+/// query.
 fn pieces(call: &SeenCall) -> Vec<String> {
     let path = call.url.path_segments().into_iter().flatten();
     let query = call.url.query_pairs().map(|(_, value)| value.into_owned());
@@ -351,7 +354,8 @@ fn scrubbed_value(scrub: &mut Scrubber, value: &Value) -> Value {
     }
 }
 
-/// A text, if it says something, replaced. The address of a CRM keeps its host.
+/// The replacement of a text. One that is too short to identify anybody stays as it is. The address
+/// of a CRM keeps its host.
 fn scrubbed_text(scrub: &mut Scrubber, text: &str) -> String {
     let known = scrub.request_text(text);
     if known != text || text.len() < TELLING {

@@ -53,7 +53,7 @@ pub(crate) enum CallEnding {
     },
 }
 
-/// A record, and whether it is the party.
+/// A record, and whether it belongs to the party.
 pub(crate) struct SeenRecord {
     pub(crate) id: String,
     pub(crate) kind: String,

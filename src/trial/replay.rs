@@ -70,7 +70,7 @@ impl Replay {
         &self.origin
     }
 
-    /// The CRM's address, for which the server stands.
+    /// Sets the address of the CRM, for which the server stands in.
     pub(crate) fn stand_for(&self, crm: Url) {
         self.shared.log.lock().crm = Some(crm);
     }

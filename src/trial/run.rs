@@ -31,7 +31,7 @@ const LIMITS: CallLimits = CallLimits {
     concurrent_calls: 6,
 };
 
-/// Contacts whose details are loaded as for a ringing phone: all.
+/// How many contacts get their details as for a ringing phone: all.
 const URGENT: usize = LIMITS.contacts;
 
 /// Who answers.
@@ -83,7 +83,7 @@ pub(crate) struct LookUp {
 }
 
 impl LookUp {
-    /// Whether the CRM returned a record, whosoever it was.
+    /// Whether the CRM returned any record, even that of somebody else.
     pub(super) fn has_records(&self) -> bool {
         let is_record = |seen: &Seen| matches!(seen, Seen::Judged(_));
         self.seen.iter().any(is_record)

@@ -208,7 +208,7 @@ impl Scrubber {
     }
 }
 
-/// 555-01xx is kept for invented numbers, in each area.
+/// 555-01xx is reserved for invented numbers in every area.
 fn invented_american(n: usize) -> String {
     format!("{}55501{:02}", 202 + n / 100, n % 100)
 }
@@ -280,7 +280,7 @@ impl TextPart {
         }
     }
 
-    /// The part with another text replaced where that stands as a whole word.
+    /// Replaces `from` by `to` wherever `from` is a whole word.
     fn replaced(self, from: &str, to: &str) -> Vec<Self> {
         if self.is_new {
             return vec![self];
