@@ -70,7 +70,13 @@ pub(crate) async fn connect_from(from: &str, addr: SocketAddr) -> SendRequest<By
 async fn shake_hands(stream: TcpStream) -> SendRequest<Bytes> {
     // Without it the second frame waits for the acknowledgement of the first one.
     stream.set_nodelay(true).unwrap();
-    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    // A client that never reads replies: the library would end its connection after 131 small ones.
+    let mut builder = h2::client::Builder::new();
+    let (sender, connection) = builder
+        .data_frame_budget(usize::MAX)
+        .handshake(stream)
+        .await
+        .unwrap();
     #[expect(clippy::disallowed_methods, reason = "ends with the last sender")]
     drop(tokio::spawn(connection));
     sender
