@@ -172,7 +172,8 @@ impl ReplayClock {
         self.moved.load(Ordering::Relaxed)
     }
 
-    /// Microseconds from the start until `wait` from now has passed, at least one from now.
+    /// The moment `wait` from now, in microseconds since the start. At least one microsecond from
+    /// now.
     #[must_use]
     pub(crate) fn after(&self, wait: Duration) -> u64 {
         let wait = u64::try_from(wait.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);

@@ -113,7 +113,7 @@ impl BaseForm {
         }
     }
 
-    /// The host, if users do not decide about it.
+    /// The host of a fixed address in the connector file.
     pub(super) fn fixed_host(&self) -> Option<String> {
         let Self::Pieces(pieces) = self else {
             return None;

@@ -41,8 +41,8 @@ impl fmt::Debug for Details {
 
 impl Details {
     /// Prepares to load the details of `found` in a lane. Those beyond the first `urgent` contacts
-    /// are loaded in the background. In a prefetch the details of one `gathering` are loaded
-    /// together. Nothing runs before [`Details::load`].
+    /// are loaded in the background. In a prefetch the details for one group of answers
+    /// (`gathering`) are loaded together. Nothing runs before [`Details::load`].
     #[must_use]
     pub(crate) fn begin(
         connector: &Arc<dyn Connector>,

@@ -208,7 +208,8 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The verdict of the best matching field, and the extensions of all fields that match as well.
+/// The verdict of the best matching field, and the extensions of all fields that match equally
+/// well.
 fn verdict_of(matches: Vec<(usize, Match)>) -> (RecordVerdict, String) {
     let surest = matches.iter().min_by_key(|(_, found)| found.certainty);
     let Some((field, certainty)) = surest.map(|(field, found)| (*field, found.certainty)) else {

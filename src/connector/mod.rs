@@ -123,8 +123,8 @@ pub(crate) trait Connector: Send + Sync + fmt::Debug {
         Vec::new()
     }
 
-    /// Asks the CRM whose the session's credential is, in one call. `None` if the reply names no
-    /// user. Only called if [`Profile::names_users`].
+    /// Asks the CRM, in one call, which user the session's credential belongs to. `None` if the
+    /// reply names no user. Only called if [`Profile::names_users`].
     async fn whoami(&self, _: &CrmSession) -> Result<Option<WhoAmI>, LookupError> {
         Ok(None)
     }

@@ -181,8 +181,8 @@ impl Platform {
         }
     }
 
-    /// Checks that what the caller sent makes an address and a credential, so that a mistake is the
-    /// caller's and not the CRM's refusal.
+    /// Checks that what the caller sent makes an address and a credential, so that a mistake is
+    /// reported as the caller's, and not as a refusal by the CRM.
     ///
     /// # Errors
     /// The field and the reason.
@@ -209,7 +209,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Who decides whose a credential is.
+    /// Who decides which user a credential belongs to.
     #[must_use]
     pub(crate) fn identity(&self) -> IdentitySource {
         self.config.identity

@@ -36,7 +36,7 @@ pub(crate) struct Profile {
     /// How many numbers one search may ask for.
     pub(crate) numbers_at_once: NonZeroUsize,
     /// How many contacts one `Connector::enrich` serves. A group's details arrive together, so this
-    /// is 1 unless the same calls load the details of all of them.
+    /// is 1 unless some call loads the details of several of them.
     pub(crate) contacts_at_once: NonZeroUsize,
     /// Whether the same calls load the details of all contacts of an answer.
     pub(crate) shares_details: bool,

@@ -22,7 +22,7 @@ use crate::domain::{LookupError, ScopeTag};
 /// Bytes that are parsed on the current thread: this takes a fraction of a millisecond.
 const READ_AT_ONCE: usize = 32 * 1024;
 
-/// Larger replies of one connector that are parsed at once.
+/// How many larger replies of one connector are parsed at the same time.
 const AT_ONCE: usize = 2;
 
 /// Limits who parses when; see the module's header. A reply first waits in its scope's queue, then

@@ -27,7 +27,7 @@ use crate::domain::json::text;
 pub(crate) enum ReplyClass {
     /// An answer, in the connector's form of success.
     Found,
-    /// An answer without a body: there are no such records.
+    /// The CRM has no such records. A body, if there is one, is not an answer.
     Nobody,
     /// Too many calls.
     RateLimited,

@@ -23,7 +23,7 @@ pub struct ConnectorConfig {
     pub allowed_hosts: Vec<HostPattern>,
     /// Whether answers end with the "create new contact" entry.
     pub create_option: bool,
-    /// Who decides whose a credential is.
+    /// Who decides which user a credential belongs to.
     pub(crate) identity: IdentitySource,
     /// The shared login, for questions without a credential.
     pub(crate) shared_login: Option<Arc<AuthHeader>>,
@@ -42,7 +42,7 @@ impl ConnectorConfig {
     }
 }
 
-/// Who decides whose a credential is, and so whose the stored answers are.
+/// Who decides which user a credential belongs to, and so whom the stored answers belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdentitySource {
     /// The CRM.

@@ -1,8 +1,8 @@
 //! Learns which spelling of a number finds contacts in an account, and asks for that one first.
 //!
 //! A CRM that compares texts is asked for one spelling after the other, and most accounts store
-//! their numbers in one way. The order only decides which spelling is asked for first: whether a
-//! record is the party, and when nobody has the number, does not depend on it.
+//! their numbers in one way. The order only decides which spelling is asked for first. It affects
+//! neither whether a record is the party, nor whether nobody has the number.
 
 use std::collections::HashMap;
 use std::fmt;

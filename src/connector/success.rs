@@ -68,8 +68,9 @@ impl ListForm {
     /// leaves them out. If objects are expected and no entry is one, the reply is refused.
     ///
     /// # Errors
-    /// [`BadReply::NoList`] if there is none at the path, and else [`BadReply::Shape`]. A failure
-    /// that can be recognized in the reply never gets here (`reply_class.rs`).
+    /// [`BadReply::NoList`] if there is none at the path, and else [`BadReply::Shape`]. A reply
+    /// that reports a failure is one as well. Failures with a known code never get here
+    /// (`reply_class.rs`).
     pub(crate) fn entries(&self, reply: &mut Value) -> Result<Entries, LookupError> {
         if is_failure(reply) {
             return Err(SHAPE);

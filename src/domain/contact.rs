@@ -99,8 +99,8 @@ impl fmt::Debug for Contact {
 }
 
 /// Encodes the result of a look-up as the bytes of a `FindContactResponse`: the contacts, and in
-/// `lookup` the number and whether the answer is complete. Protobuf merges them with the parts that
-/// follow, so a hit encodes nothing.
+/// `lookup` the number and whether the answer is complete. Protobuf merges parts that follow each
+/// other, so a hit sends these bytes as they are and encodes only what is known of this answer.
 #[must_use]
 pub(crate) fn encode(party: &Party, contacts: &[Contact], complete: bool) -> Vec<u8> {
     let phone = party.to_string();

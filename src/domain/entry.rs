@@ -62,7 +62,7 @@ impl SharedTime {
     }
 }
 
-/// The CRM's answer for one key, never an error. `count` 0 is proven absence.
+/// The CRM's answer for one key, never an error. If it is complete, `count` 0 is proven absence.
 ///
 /// One allocation, shared by its clones: the facts, then the encoded answer, then the extensions. A
 /// million of these are kept in memory.

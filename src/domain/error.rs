@@ -31,8 +31,8 @@ pub(crate) enum LookupError {
     /// The CRM's reply cannot be used.
     #[error("the CRM's reply cannot be used: {0}")]
     CrmBadReply(BadReply),
-    /// The caller's deadline passed. The load continues if its credential is verified. Otherwise it
-    /// ends before its next call.
+    /// The caller's deadline passed. The load may continue for others and for the cache
+    /// (`flight.rs`).
     #[error("the deadline passed before the CRM answered")]
     DeadlineExceeded,
     /// Only a stored answer was wanted, and there is none.

@@ -86,8 +86,8 @@ impl DataSet {
     }
 
     /// The contacts that have a phone whose last seven digits are those of `text`, in order of
-    /// their ids. None if `text` has fewer digits. Most are not the caller: real CRMs search like
-    /// this, too.
+    /// their ids. None if `text` has fewer digits. Some may not be the caller: real CRMs search
+    /// like this, too.
     pub(super) fn search(&self, text: &str) -> Vec<&SampleContact> {
         let found = tail(text).and_then(|tail| self.by_tail.get(&tail));
         found

@@ -83,8 +83,8 @@ fn json_is_sound<M: Asked>(body: &[u8]) {
     }
 }
 
-/// The number of a method, and its request: a message, or one with the prefix of gRPC that may be
-/// wrong; or HTTP/2 frames.
+/// The number of a method, and a request for it: a message, or a message with a prefix of gRPC that
+/// may be wrong. For some numbers, HTTP/2 frames.
 pub fn grpc_frame(data: &[u8]) {
     let Some((method, body)) = data.split_first() else {
         return;

@@ -62,7 +62,8 @@ fn each_value(template: &Template, scope: &SlotScope<'_>) -> Value {
 }
 
 impl RequestPlan {
-    /// The values for which the request is made: those of its `for`, or one without a name.
+    /// The rounds in which the request is made: one for each value of its `for`, or a single one
+    /// without a value.
     pub(super) fn rounds(&self, scope: &SlotScope<'_>) -> Vec<Option<String>> {
         match &self.each {
             Some(each) => each.texts(scope).into_iter().map(Some).collect(),
@@ -203,7 +204,7 @@ impl BeforeRequest {
         Ok(list.with(pages))
     }
 
-    /// The values of one page, those that there are.
+    /// The values of one page. Names without a value are left out.
     fn taken(&self, body: &Value) -> Result<Taken, LookupError> {
         if is_failure(body) {
             return Err(SHAPE);

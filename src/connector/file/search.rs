@@ -134,7 +134,7 @@ impl FileConnector {
     }
 }
 
-/// Whether a record may be the party: one with other numbers only will be dropped.
+/// Whether a record may be the party. One that has only other numbers will be dropped.
 fn may_have_party(found: &List<Record>, is_party: &impl Fn(&[String]) -> bool) -> bool {
     let mut records = found.items.iter();
     records.any(|record| record.phones.is_empty() || is_party(&record.phones))

@@ -24,7 +24,7 @@ pub(super) enum SlotError {
     Spelling(String),
     #[error("a slot has at most four filters")]
     TooMany,
-    #[error("{{{{each …}}}} must be the only slot of its element, in a list with one element")]
+    #[error("{{{{each …}}}} must be a whole text, in a list with one element")]
     Each,
 }
 

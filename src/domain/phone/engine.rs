@@ -9,9 +9,9 @@ use super::reading::{NORTH_AMERICA, WITH_ZEROS};
 const ENGINE_DIGITS: usize = 17;
 
 impl E164 {
-    /// The number that the engine has read behind a `+`. The engine strips one trunk prefix only: a
-    /// spelling with two of them would be one number now, and another when it is printed and read
-    /// again.
+    /// The number that the engine has read, read again until it no longer changes. The engine
+    /// strips one trunk prefix at a time: a spelling with two of them would be one number now, and
+    /// another when it is printed and read again.
     pub(super) fn settled(number: &PhoneNumber) -> Self {
         let mut read = Self::from_engine(number);
         for _ in 0..ENGINE_DIGITS {
@@ -44,8 +44,8 @@ impl E164 {
         }
     }
 
-    /// The same for a spelling without `+`. A zero before a number of North America is the trunk
-    /// prefix of another country.
+    /// The same for a spelling without `+`. A zero before a number of North America stays: it is
+    /// the trunk prefix of another country.
     pub(super) fn without_zero_at_home(self) -> Self {
         if self.calling_code == NORTH_AMERICA {
             self

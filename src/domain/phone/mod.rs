@@ -270,8 +270,8 @@ fn by_switch(number: E164, text: &str, region: Option<Region>) -> E164 {
     let pieces = pieces(text);
     let digits = pieces.first().map_or("", |first| first.digits.as_str());
     let is_at_home = number.calling_code == region.calling_code() && number.is_valid();
-    // "0 02 9876 5432": an outside line, and then a home number. In Brazil the digits of a carrier
-    // would follow.
+    // "0 02 9876 5432": an outside line, and then a home number. But in Brazil the digits of a
+    // carrier come after the zeros.
     let is_national = is_at_home && region.code != *b"BR";
     if !digits.starts_with("00") || is_national {
         number.without_zero_at_home()

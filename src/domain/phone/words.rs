@@ -127,7 +127,7 @@ pub(crate) struct WithheldWord(String);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WithheldWords(Vec<WithheldWord>);
 
-/// A word without a letter or digit would match everything.
+/// The text has nothing to compare, or is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must have a letter or a digit, and at most 256 bytes")]
 pub(crate) struct NotAWord;
@@ -189,7 +189,8 @@ pub(super) fn says_withheld(text: &str) -> bool {
         || behind.any(|rest| rest.is_empty() || rest.strip_prefix(' ').is_some_and(fits))
 }
 
-/// Lower case, with one space for each run of other characters than letters and digits.
+/// Lower case. Each run of characters other than letters, digits and `+` becomes one space, or
+/// nothing if the text has no letters.
 fn comparable(text: &str) -> String {
     let mut form = String::with_capacity(text.len());
     for c in text.chars().flat_map(char::to_lowercase) {

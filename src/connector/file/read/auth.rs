@@ -172,7 +172,7 @@ fn may_hold_credential(name: &HeaderName) -> bool {
 
 fn info(name: &str, below: &Path, field: Field<'_>) -> Option<CredentialPiece> {
     let Some(keys) = keys_of(below) else {
-        return field.reject("may only have keys in the path of info");
+        return field.reject("must have only keys in info.PATH, as in info.account.id");
     };
     Some(CredentialPiece::Info(name.to_owned(), keys))
 }

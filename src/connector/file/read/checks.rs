@@ -92,7 +92,8 @@ pub(super) fn check_names(table: &Table<'_>, plan: &RequestPlan) {
     }
 }
 
-/// A page in a body needs a body, and no page may replace what is asked for.
+/// If the page is a parameter of the body, the request needs a JSON body. The page must not replace
+/// a parameter of the query that has a slot.
 pub(super) fn check_pages(table: &Table<'_>, plan: &RequestPlan) {
     let is_in_body = plan.pager.as_ref().is_some_and(Pager::is_in_body);
     let has_body = matches!(plan.body, Some(BodyPlan::Json(_)));

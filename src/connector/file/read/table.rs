@@ -63,7 +63,7 @@ impl<'n> Table<'n> {
         let meant = free.find(|name| is_close(name, entry.key)).copied();
         let hint = match meant {
             Some(name) => format!("did you mean {name}?"),
-            None => format!("they are {}", known.join(", ")),
+            None => format!("its keys are {}", known.join(", ")),
         };
         entry.fault_meant(format!("is not a key of this table; {hint}"), meant);
     }

@@ -20,7 +20,7 @@ impl Sought<'_> {
         let breaks = piece.breaks.iter().filter(|it| it.at >= SHORT);
         let parts = breaks.take(SPLITS).find_map(|it| {
             let (first, rest) = piece.split_at(it.at);
-            // After other spaces, a space is probably one within the number.
+            // Any space but the first is probably one within the number.
             let is_abroad = piece.plus || piece.digits.starts_with("00");
             let is_clear = is_abroad || it.is_parenthesis || piece.breaks.first() == Some(it);
             let is_remark = is_clear && rest.digits.len() <= REMARK;
