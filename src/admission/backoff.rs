@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::domain::{AuthTag, Timestamp};
@@ -36,6 +37,7 @@ impl Default for Backoff {
     fn default() -> Self {
         let failed = Cache::builder()
             .max_capacity(MOST)
+            .eviction_policy(EvictionPolicy::lru())
             .time_to_live(LONGEST * 2);
         Self(failed.build_with_hasher(foldhash::fast::RandomState::default()))
     }

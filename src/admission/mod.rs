@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use moka::notification::RemovalCause;
 use parking_lot::RwLock;
 
 use crate::clock::Clock;
@@ -19,11 +20,13 @@ use crate::redis_link::{Link, Reads, RedisTime};
 mod backoff;
 mod credential;
 mod retention;
+mod revocations;
 mod shared;
 
 use backoff::Backoff;
 pub use credential::{AdmissionConfig, Credential, Trust};
 use retention::{KeptSince, Remembered, Retention};
+use revocations::Revocations;
 use shared::SharedCredentials;
 #[cfg(any(test, fuzzing))]
 pub(crate) use shared::record_is_sound;
@@ -36,11 +39,7 @@ pub struct Admissions {
     memory: Remembered<(UserTag, AuthTag), Arc<Verification>>,
     /// When it was revoked, for calls that began before.
     revoked: Remembered<AuthTag, Timestamp>,
-    /// When everything was revoked, in milliseconds: calls that began before do not admit. 0 if it
-    /// never was.
-    all_revoked: Arc<AtomicU64>,
-    /// Counts revocations, so that what was known before is checked again.
-    revocations: Arc<AtomicU64>,
+    revocations: Arc<Revocations>,
     /// Whose a credential is according to the CRM, for any user id.
     owners: Remembered<AuthTag, Identity>,
     /// The identities whose answers this process may hold for a user id.
@@ -82,16 +81,20 @@ impl Admissions {
         let hasher = foldhash::fast::RandomState::default;
         let config = Arc::new(RwLock::new(config));
         let used = || Retention::new(&config, KeptSince::Used);
-        let memory = used()
+        let memory = used().cache().support_invalidation_closures();
+        let revocations = Arc::<Revocations>::default();
+        let forgotten = Arc::clone(&revocations);
+        let revoked = Retention::new(&config, KeptSince::Stored)
             .cache()
-            .eviction_policy(moka::policy::EvictionPolicy::lru())
-            .support_invalidation_closures();
-        let revoked = Retention::new(&config, KeptSince::Stored).cache();
+            .eviction_listener(move |_, refused, cause| {
+                if cause == RemovalCause::Size {
+                    forgotten.forget(refused);
+                }
+            });
         Self {
             memory: memory.build_with_hasher(hasher()),
             revoked: revoked.build_with_hasher(hasher()),
-            all_revoked: Arc::default(),
-            revocations: Arc::default(),
+            revocations,
             owners: used().cache().build_with_hasher(hasher()),
             identities: used().cache().build_with_hasher(hasher()),
             backoff: Backoff::default(),
@@ -115,7 +118,7 @@ impl Admissions {
     #[must_use]
     pub(crate) fn known(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
         let verification = self.memory.get(&(user, auth))?;
-        let revocations = self.revocations.load(Ordering::Acquire);
+        let revocations = self.revocations.count();
         if verification.checked.load(Ordering::Acquire) != revocations {
             if self.is_revoked(auth, verification.asked) {
                 return None;
@@ -138,13 +141,13 @@ impl Admissions {
     /// What Redis knows of the credential. This process remembers it.
     async fn lookup_shared(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
         let shared = self.shared.as_ref()?;
-        let before = self.revocations.load(Ordering::Acquire);
+        let before = self.revocations.count();
         let (accepted, identity) = shared.read(user, auth).await.ok()??;
         let asked = shared.time().here(accepted)?;
         if self.is_revoked(auth, asked) {
             return None;
         }
-        if self.revocations.load(Ordering::Acquire) == before {
+        if self.revocations.count() == before {
             let verification = Verification {
                 asked,
                 identity,
@@ -160,7 +163,7 @@ impl Admissions {
     /// returns, if Redis can be reached. A refusal after the call began takes precedence.
     pub async fn admit(&self, user: UserTag, auth: AuthTag, identity: Identity, asked: Timestamp) {
         // Read before the check, so that a refusal in between is not missed for good.
-        let checked = self.revocations.load(Ordering::Acquire);
+        let checked = self.revocations.count();
         if self.is_revoked(auth, asked) {
             return;
         }
@@ -199,13 +202,13 @@ impl Admissions {
     pub fn revoke_here(&self, auth: AuthTag) {
         self.refuse(auth, self.clock.now());
         self.owners.invalidate(&auth);
-        self.revocations.fetch_add(1, Ordering::AcqRel);
+        self.revocations.add();
     }
 
     /// Revokes all admissions of a user in this process. Those in Redis are deleted with everything
     /// else of the user ([`crate::redis_link::user::delete_keys`]).
     pub(crate) fn invalidate_user_here(&self, user: UserTag) {
-        self.revocations.fetch_add(1, Ordering::AcqRel);
+        self.revocations.add();
         // Fails only if the cache was built without support for it.
         let _ = self
             .memory
@@ -216,8 +219,7 @@ impl Admissions {
     /// begun already admit nobody.
     pub(crate) fn clear_here(&self) {
         let now = self.clock.now();
-        self.all_revoked.fetch_max(now.0, Ordering::AcqRel);
-        self.revocations.fetch_add(1, Ordering::AcqRel);
+        self.revocations.revoke_before(now);
         self.memory.invalidate_all();
     }
 
@@ -298,8 +300,7 @@ impl Admissions {
 
     fn is_revoked(&self, auth: AuthTag, asked: Timestamp) -> bool {
         let refused = self.revoked.get(&auth);
-        asked.0 < self.all_revoked.load(Ordering::Acquire)
-            || refused.is_some_and(|refused| refused >= asked)
+        self.revocations.include(asked) || refused.is_some_and(|refused| refused >= asked)
     }
 
     /// If the CRM accepts a credential without naming its owner, the owner that it named before

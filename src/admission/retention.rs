@@ -4,6 +4,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use moka::policy::EvictionPolicy;
 use moka::sync::{Cache, CacheBuilder};
 use parking_lot::RwLock;
 
@@ -11,7 +12,7 @@ use super::credential::AdmissionConfig;
 
 /// Credentials remembered in each cache of this process. A made-up credential takes about 550 bytes
 /// in all caches together. The least recently used one is forgotten first.
-const MOST: u64 = 100_000;
+pub(super) const MOST: u64 = 100_000;
 
 /// A cache of what is remembered.
 pub(super) type Remembered<K, V> = Cache<K, V, foldhash::fast::RandomState>;
@@ -37,13 +38,17 @@ impl Retention {
         }
     }
 
-    /// A cache with this retention. The least recently used entry is forgotten first.
+    /// A cache with this retention. The least recently used entry is forgotten first. moka's
+    /// default is to refuse new entries if the others are popular.
     pub(super) fn cache<K, V>(self) -> CacheBuilder<K, V, Cache<K, V>>
     where
         K: Eq + Hash + Send + Sync + 'static,
         V: Clone + Send + Sync + 'static,
     {
-        Cache::builder().max_capacity(MOST).expire_after(self)
+        Cache::builder()
+            .max_capacity(MOST)
+            .eviction_policy(EvictionPolicy::lru())
+            .expire_after(self)
     }
 }
 

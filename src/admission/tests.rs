@@ -244,3 +244,46 @@ async fn a_credential_keeps_the_owner_that_the_crm_named_until_it_is_refused() {
         .await;
     assert_eq!(owner(), Some(unsaid));
 }
+
+/// Made-up credentials, as many as are remembered and a few more, each refused. Half of them are
+/// used again and again.
+fn flood_with_refusals(admissions: &Admissions) {
+    for n in 0..u32::try_from(retention::MOST).unwrap() + 1_000 {
+        let mut tag = [0; 16];
+        tag[..4].copy_from_slice(&n.to_be_bytes());
+        tag[15] = 255;
+        let made_up = AuthTag::from_bytes(tag);
+        admissions.revoke_here(made_up);
+        if n % 2 == 0 {
+            (0..3).for_each(|_| assert!(admissions.is_revoked(made_up, Timestamp(0))));
+        }
+    }
+    admissions.revoked.run_pending_tasks();
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_forgotten_among_refusals_of_any_number_of_made_up_credentials() {
+    let (admissions, clock) = admissions();
+    for n in 1..=3 {
+        admissions
+            .admit(user(n), auth(n), Identity::Caller, clock.now())
+            .await;
+    }
+    clock.advance(Duration::from_millis(5));
+    admissions.revoke_here(auth(1));
+    clock.advance(Duration::from_millis(5));
+    let later = clock.now();
+    admissions
+        .admit(user(4), auth(4), Identity::Caller, later)
+        .await;
+    flood_with_refusals(&admissions);
+    admissions.revoke_here(auth(2));
+    admissions.revoked.run_pending_tasks();
+    let known = [1, 2].map(|n| trust(&admissions, n, n));
+    assert_eq!(known, [None, None], "before and after the flood");
+    clock.advance(Duration::from_millis(5));
+    admissions
+        .admit(user(4), auth(4), Identity::Caller, clock.now())
+        .await;
+    assert_eq!(trust(&admissions, 4, 4), Some(Trust::Verified));
+}

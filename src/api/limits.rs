@@ -28,8 +28,8 @@ const LIST_BYTES: usize = 1 << 20;
 pub(crate) const ARRIVAL: Duration = Duration::from_secs(10);
 
 /// The shortest time that a rejected request waits for its answer. The longest is twice as long, so
-/// that the answers are spread out. A client that only sends incomplete requests uses up its own
-/// streams and connections with that, not the daemon's time.
+/// that the answers are spread out. Meanwhile, a client that only sends incomplete requests uses up
+/// its own streams and connections, and none of the daemon's time.
 const SENT_AWAY: Duration = Duration::from_secs(1);
 
 /// How long a request waits for its refusal after a newer one has taken its place.

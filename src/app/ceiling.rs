@@ -22,7 +22,8 @@ const ALLOCATOR: u64 = 48 * MIB;
 /// with one identity per user.
 const REMEMBERED: u64 = 256 * MIB;
 
-/// A reply as bytes, as JSON, and as an answer.
+/// The memory of one load, in multiples of `lookup.max_reply`: the reply as bytes, as JSON, which
+/// is several times as large, and as an answer.
 const FORMS_OF_A_REPLY: u64 = 6;
 
 /// What each of `grpc.max_in_flight` may hold: two calls in progress, each with request and answer,

@@ -47,7 +47,7 @@ const WRITE_TOGETHER: usize = 16 << 10;
 /// Bytes that one read of the system may bring.
 const READ_AHEAD: usize = 8 << 10;
 
-/// As [`AT_A_TIME`] within a large request, whose bytes cost little.
+/// The same as [`AT_A_TIME`] within one large frame: its bytes cost little to process.
 const OF_ONE_FRAME: usize = 16 << 10;
 
 /// The beginning of HTTP/2's preface. No method of HTTP/1.1 is called `PRI`, so no more bytes are

@@ -44,7 +44,7 @@ pub(super) fn server(age: Duration) -> Server {
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         // Without tonic's grace period, which would skip the GOAWAY announcement. The connection
-        // ends itself after it.
+        // ends itself after the age and `grpc.max_connection_age_grace`.
         .max_connection_age(age)
 }
 

@@ -1,4 +1,4 @@
-//! How many replicas count without Redis.
+//! How many replicas cannot reach Redis, and count their own calls.
 
 /// Replicas that share a quota and cannot reach Redis.
 #[derive(Debug, Clone, Copy, Default)]

@@ -149,8 +149,8 @@ impl AdaptiveLimit {
             (fallen.refused, fallen.rises) = (now, now + fallen.stays);
             return None;
         }
-        // If a CRM has accepted nothing from here, it also counts calls of others. Their number is
-        // unknown.
+        // If the CRM refuses although it has accepted nothing from here, others make calls as well.
+        // Their number is unknown.
         let least = if is_alone && accepted > 0 {
             was / STEEPEST
         } else {

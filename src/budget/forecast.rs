@@ -142,7 +142,8 @@ impl Forecast {
         }
     }
 
-    /// Room is unknown, or not checked again, before `wait` is over.
+    /// No room before `wait` is over, and then room for all, because nobody knows more or checks
+    /// again earlier.
     pub(super) fn after(wait: Duration) -> Self {
         let room = RoomForecast::after(wait);
         Self::now(room.clone(), room)

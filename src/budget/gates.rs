@@ -26,9 +26,9 @@ use crate::urgency::Urgency;
 /// How often a call that waits for its credential's gate checks it again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long before its credential's gate opens a call joins the queue of its owner, so that it is
-/// in its order there when the gate opens. Shorter than [`STALE`], after which it would give its
-/// owner's slot back.
+/// A call joins its owner's queue this long before its credential's gate opens, so that it has its
+/// place in the order by then. Shorter than [`STALE`], after which it would give its owner's slot
+/// back.
 const EARLY: Duration = Duration::from_millis(125);
 
 /// A quota's limiter, and a gate for each scope in use.

@@ -51,13 +51,13 @@
 //! A daemon that starts without Redis does not know the calls of the last window. A Redis that has
 //! lost all its data, or the count of one scope, does not know them either. For windows of up to
 //! five seconds nothing is spent until those calls have left the window ([`past`]). For longer
-//! windows a restart may spend the quota a second time. Nothing waits for the limit of a day: if
-//! Redis has lost calls, or a replica could not reach Redis, only the replica that made the calls
-//! counts them there. If the CRM limits the calls on the wire, calls also wait until those of the
-//! other replicas have ended or timed out. If the timeout of a call is longer than ten seconds,
-//! there is no such wait. The log of invalidations shows the loss of all data. The next request
-//! notices the loss of its scope's calls. A replica that made a call in the last minute also
-//! notices if Redis has lost everything about the scope of that call.
+//! windows a restart may spend the quota a second time. No call waits because calls of the day are
+//! unknown. If Redis has lost calls, or a replica could not reach Redis, only the replica that made
+//! these calls counts them towards the limit of the day. If the CRM limits the calls on the wire,
+//! calls also wait until those of the other replicas have ended or timed out. If the timeout of a
+//! call is longer than ten seconds, there is no such wait. The log of invalidations shows the loss
+//! of all data. The next request notices the loss of its scope's calls. A replica that made a call
+//! in the last minute also notices if Redis has lost everything about the scope of that call.
 //!
 //! # Hints
 //! A refusal (429) pauses the scope for as long as the reply says, or for 1 s doubling up to 60 s.

@@ -130,7 +130,8 @@ pub(super) fn record(key: &ContactKey, asked_at: u64, bytes: &[u8]) -> Option<Ve
     )
 }
 
-/// Reading any bytes returns only a part of them. A record that was stored is the first one found.
+/// Whatever the bytes are, a read returns a part of them, or nothing. A record at their front is
+/// found as it was stored.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn layout_is_sound(bytes: &[u8]) {
     let key = sample_key(0);

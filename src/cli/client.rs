@@ -74,7 +74,8 @@ pub(super) struct ClientArgs {
     #[arg(long, value_name = "FILE")]
     auth_header_file: Option<PathBuf>,
     /// A file with the client token for the daemon. Without it, the variables CONTACTD_TOKEN_FILE
-    /// and CONTACTD_TOKEN are used. Required if the daemon has grpc.tokens.
+    /// and CONTACTD_TOKEN are used. Required if the daemon has grpc.tokens, unless --cert-file is a
+    /// certificate that is listed there.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The authority (PEM) to trust for an https:// server, instead of the system's authorities.

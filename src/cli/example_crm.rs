@@ -23,7 +23,7 @@ pub(super) struct ExampleCrmArgs {
     /// Share of replies with status 500, from 0 to 1.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     error_rate: f64,
-    /// How many requests each credential may make in a time, such as 40/2s. More get 429 with
+    /// How many requests each credential may make per period, such as 40/2s. More get 429 with
     /// Retry-After.
     #[arg(long, value_name = "N/TIME")]
     rate_limit: Option<RateLimit>,

@@ -20,7 +20,7 @@ const TAKEN_UP: [&str; 10] = [
     LOGIN,
 ];
 
-/// A shared login is one setting, whatever of it differs.
+/// A shared login counts as one setting, whichever part of it differs.
 const LOGIN: &str = "connectors.*.credential";
 
 /// The settings that differ, by their paths.
@@ -47,8 +47,8 @@ impl Effective {
     }
 
     /// Returns the settings that change when `new` is read. `self` are the settings of the start,
-    /// and `latest` are those read last. A setting is included as well if it waited for a restart
-    /// after `latest` was read, and no longer does.
+    /// and `latest` are those read last. A setting is included as well if it had to wait for a
+    /// restart under `latest`, and can be applied now.
     #[must_use]
     pub(crate) fn applied(&self, latest: &Self, new: &Self) -> Vec<String> {
         let now = self.changes(new);

@@ -90,7 +90,8 @@ fn check_is_placed(base: &BaseForm, hosts: &[HostPattern], section: &mut Section
     }
 }
 
-/// A host that a file names apart from its base must be allowed.
+/// If the file's address contains a fixed host that is not its base, `allowed_hosts` must contain
+/// that host.
 fn check_elsewhere(base: &BaseForm, hosts: &[HostPattern], section: &mut Section<'_>) {
     if let Some(host) = base.host_elsewhere()
         && !hosts.iter().any(|pattern| pattern.matches(&host))
@@ -175,7 +176,8 @@ fn secrets(
     })
 }
 
-/// A secret that cannot be read is one fault, not a second one in the file.
+/// A secret that cannot be read is reported once. Its stand-in keeps the connector file from
+/// reporting that it is missing.
 fn named_secret(name: &str, section: &mut Section<'_>) -> Option<SecretString> {
     let is_given = section.has_below(name);
     let secret = section.nested_as(name, SECRET, secret);

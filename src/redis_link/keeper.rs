@@ -24,7 +24,8 @@ use crate::clock::{self, Stopwatch};
 
 /// The interval between the first attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest interval: how long after its return Redis is used again.
+/// The longest interval. Once Redis is back, it is used again about this long after that, at the
+/// latest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection that lived this long was good.
@@ -170,8 +171,8 @@ impl Keeper {
             .send_replace(ConnectionStatus::Up(Arc::clone(live)));
     }
 
-    /// A connection is gone, or refuses something. If it lived long, the count of those that did
-    /// not begins at zero again, and the next fault is logged again.
+    /// A connection is gone, or refuses something. If it lived long, the count of short-lived
+    /// connections is reset, and the next fault is logged again.
     fn settle(&mut self, lived: Stopwatch) {
         if lived.elapsed() >= SETTLED {
             (self.unsettled, self.logged, self.passed) = (0, None, None);

@@ -1,10 +1,10 @@
 //! Sends concurrent reads as one command.
 //!
-//! Holds the queue of reads. A burst of call pops then costs Redis, and the connection, a fraction
-//! of the commands; a single read costs the same as before. No read waits for the reply to an
-//! earlier command, so each is answered within the link's timeout. A dropped read does not end
-//! others. On a cluster each read is a command of its own, because two users' keys are rarely in
-//! one hash slot. The same applies once Redis has refused a shared command.
+//! Holds the queue of reads. So a burst of call pops takes a fraction of the commands. A single
+//! read takes one command. No read waits for the reply to an earlier command, so each is answered
+//! within the link's timeout. A dropped read does not end others. On a cluster each read is a
+//! command of its own, because two users' keys are rarely in one hash slot. The same applies once
+//! Redis has refused a shared command.
 
 use std::fmt;
 use std::mem;

@@ -4,9 +4,9 @@
 //! cannot await. A stored answer is served only under a credential that the CRM accepted a short
 //! time ago, and only to the identity that the CRM names for it. A fresh answer is served as it is,
 //! a stale one is also refreshed ([`decision`]). If the credential is unknown, the CRM is also
-//! asked whose it is ([`trust`], [`whoami`]): first, if an answer may be stored, otherwise at the
-//! same time as it is searched. If nothing is stored, one load per question asks the CRM, and all
-//! callers wait for it ([`load`]). A manual refresh always asks the CRM, and replaces what is
+//! asked whose it is ([`trust`], [`whoami`]): before the search if an answer may be stored,
+//! otherwise alongside the search. If nothing is stored, one load per question asks the CRM, and
+//! all callers wait for it ([`load`]). A manual refresh always asks the CRM, and replaces what is
 //! stored only if it succeeds.
 
 use std::fmt;

@@ -107,8 +107,8 @@ impl TieredCache {
 
     /// Called once Redis has this load's answer. Memory may have stopped returning the answer:
     /// another replica has just reported that it replaced answers of this user, or the log has lost
-    /// events. A look-up may have read an older answer from Redis. It must not keep that in memory,
-    /// because nobody else would report to this replica that it is replaced.
+    /// events. A look-up that has read an older answer from Redis must not keep it in memory: this
+    /// replica replaced it, so no other replica would report that.
     fn keep_older_away(&self, key: &ContactKey, ticket: &LoadTicket, begun: &RedisTicket) {
         let kept = self.in_memory(key);
         if kept.is_none_or(|kept| kept.asked < ticket.asked) {

@@ -17,7 +17,7 @@ const HANDSHAKE_TIMEOUT: &str = "TLS handshake timeout.";
 const NO_ADDRESS: &str = "dns error";
 
 /// What to do about a certificate that cannot be used.
-const INIT: &str = "`contactd tls init DIR` makes an authority and a certificate from it.";
+const INIT: &str = "`contactd tls init DIR` makes an authority and a certificate that it issues.";
 
 /// A connection that was tried.
 pub(super) struct Attempt<'a> {

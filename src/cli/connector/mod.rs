@@ -53,8 +53,8 @@ enum ConnectorCommand {
     /// Compare look-ups with recordings of a CRM and with what is expected of them.
     ///
     /// A case is a directory with recordings (*.http) and expect.toml. Without --connector, the
-    /// case's parent directory has the connector's name: NAME.toml or NAME.json next to that
-    /// directory, or else the built-in connector NAME.
+    /// case's parent directory names the connector. If it is called NAME, NAME.toml or NAME.json
+    /// next to it is used, or else the built-in connector NAME.
     ///
     /// Exit codes: 0 every case passed, 1 some failed, 2 a file cannot be read or is faulty.
     Test(test::TestArgs),

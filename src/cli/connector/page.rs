@@ -26,10 +26,7 @@ pub(super) fn run(args: &PageArgs) -> Result<ExitCode, Failure> {
 pub(crate) fn page(kind: &str, sheet: &Sheet) -> String {
     let mut text = format!("# {}\n\n", sheet.about.name);
     text += &paragraph(&sheet.about.searches);
-    text += &paragraph(&format!(
-        "`kind = \"{kind}\"`. This connector was built from the sources below. Nobody has tried it \
-         with a live account."
-    ));
+    text += &paragraph(&format!("`kind = \"{kind}\"`. {}", origin(sheet)));
     text += "| | |\n|---|---|\n";
     for (label, value) in facts(sheet) {
         if !value.is_empty() {
@@ -53,6 +50,15 @@ pub(crate) fn page(kind: &str, sheet: &Sheet) -> String {
         }
     }
     text
+}
+
+/// How far the connector can be relied on.
+fn origin(sheet: &Sheet) -> &'static str {
+    if sheet.is_tried {
+        "This connector is tried with the CRM itself."
+    } else {
+        "This connector was built from the sources below. Nobody has tried it with a live account."
+    }
 }
 
 /// A section of the settings, to paste.

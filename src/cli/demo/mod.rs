@@ -28,7 +28,7 @@ pub(super) struct DemoArgs {
     /// How long each reply of the Example CRM takes.
     #[arg(long, default_value = "80ms", value_parser = humantime::parse_duration)]
     latency: Duration,
-    /// How many requests the Example CRM accepts in a time, such as 50/1s. More get 429.
+    /// How many requests the Example CRM accepts per period, such as 50/1s. More get 429.
     #[arg(long, default_value = "50/1s", value_name = "N/TIME")]
     rate_limit: RateLimit,
     /// Keep the daemon and the CRM running at the end, until ctrl-c.

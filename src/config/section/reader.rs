@@ -118,7 +118,7 @@ impl SettingsReader {
         }
     }
 
-    /// What an unknown section may be, and all sections.
+    /// The section that was probably meant, and a list of all sections.
     fn instead(&self, unknown: &str) -> String {
         let meant = meant(unknown, self.known.iter().map(String::as_str));
         format!("{meant}; the sections are: {}", self.known.join(", "))
@@ -171,7 +171,7 @@ impl SettingsReader {
     }
 }
 
-/// The path of the setting that a variable is.
+/// The path of the setting that an environment variable sets.
 fn path_of(variable: &str) -> Option<String> {
     let name = variable.strip_prefix(ENV_PREFIX)?;
     Some(name.to_ascii_lowercase().replace("__", "."))
