@@ -149,7 +149,7 @@ async fn serve(
                     return;
                 }
                 let mode = states.borrow_and_update().mode;
-                door = door.turned(mode, addr);
+                door = door.turned(mode, addr).await;
                 apply.send_replace(mode);
                 continue;
             }
@@ -167,14 +167,12 @@ async fn serve(
 }
 
 impl CrmClient {
-    fn turned(self, mode: Mode, addr: SocketAddr) -> Self {
+    async fn turned(self, mode: Mode, addr: SocketAddr) -> Self {
         match (self, mode == Mode::Refuse) {
             (Self::Open(listener), true) => {
                 drop(listener);
-                let socket = TcpSocket::new_v4().unwrap();
-                socket.set_reuseaddr(true).unwrap();
-                socket.bind(addr).unwrap();
-                Self::Shut(socket)
+                let socket = clock::timeout(Duration::from_secs(10), shut(addr)).await;
+                Self::Shut(socket.expect("nobody else listens"))
             }
             (Self::Shut(socket), false) => Self::Open(socket.listen(1024).unwrap()),
             (unchanged, _) => unchanged,
@@ -186,6 +184,19 @@ impl CrmClient {
             Self::Open(listener) => listener.accept().await.unwrap().0,
             Self::Shut(_) => std::future::pending().await,
         }
+    }
+}
+
+/// A socket that keeps the port and does not listen. If another thread has just started a process,
+/// that process has the listening socket too until its own program begins.
+async fn shut(addr: SocketAddr) -> TcpSocket {
+    loop {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        if socket.bind(addr).is_ok() {
+            return socket;
+        }
+        clock::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -280,6 +291,7 @@ mod tests {
 
     use super::*;
     use crate::support::eventually;
+    use crate::support::ports::StartingProcesses;
 
     /// A server that says everything twice.
     async fn twice() -> SocketAddr {
@@ -391,6 +403,20 @@ mod tests {
         assert_eq!(say(&mut connect().await.unwrap(), "kl").await.0, "klkl");
         assert_eq!(proxy.accepted(), 4);
         eventually("the last one closes", || proxy.open() == 0).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn connections_are_refused_at_once_although_other_threads_start_processes() {
+        let proxy = ChaosProxy::before(twice().await).await;
+        let starting = StartingProcesses::on_threads(3);
+        for _ in 0..1_000 {
+            proxy.becomes(Mode::Refuse).await;
+            let refused = TcpStream::connect(proxy.addr).await.unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+            proxy.restore().await;
+            TcpStream::connect(proxy.addr).await.unwrap();
+        }
+        drop(starting);
     }
 
     #[tokio::test]

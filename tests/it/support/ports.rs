@@ -1,8 +1,14 @@
 //! Free ports, for the programs that tests start, and for addresses where nobody listens.
 
 use std::net::{Ipv4Addr, SocketAddr};
+#[cfg(test)]
+use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
+#[cfg(test)]
+use std::sync::{Arc, atomic::AtomicBool};
+#[cfg(test)]
+use std::thread::JoinHandle;
 
 use tokio::net::TcpSocket;
 
@@ -37,32 +43,53 @@ fn is_free(port: u16) -> bool {
     socket.bind((Ipv4Addr::LOCALHOST, port).into()).is_ok()
 }
 
+/// Threads that start processes, one after the other, until this is dropped.
+#[cfg(test)]
+pub(super) struct StartingProcesses {
+    is_done: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[cfg(test)]
+impl StartingProcesses {
+    pub(super) fn on_threads(threads: usize) -> Self {
+        let is_done = Arc::<AtomicBool>::default();
+        let start = || {
+            let is_done = Arc::clone(&is_done);
+            std::thread::spawn(move || {
+                while !is_done.load(Ordering::Relaxed) {
+                    Command::new("true").status().unwrap();
+                }
+            })
+        };
+        Self {
+            threads: (0..threads).map(|_| start()).collect(),
+            is_done,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Drop for StartingProcesses {
+    fn drop(&mut self) {
+        self.is_done.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
-    use std::process::Command;
-    use std::sync::atomic::AtomicBool;
 
     use super::*;
 
-    /// Starts processes until `done`.
-    fn start_processes(done: &AtomicBool) {
-        while !done.load(Ordering::Relaxed) {
-            Command::new("true").status().unwrap();
-        }
-    }
-
     #[test]
     fn a_free_port_can_be_used_at_once_although_other_threads_start_processes() {
-        let done = AtomicBool::new(false);
-        let kept = std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| start_processes(&done));
-            }
-            let kept: Vec<u16> = (0..2_000).map(|_| free_port()).filter(is_kept).collect();
-            done.store(true, Ordering::Relaxed);
-            kept
-        });
+        let starting = StartingProcesses::on_threads(3);
+        let kept: Vec<u16> = (0..2_000).map(|_| free_port()).filter(is_kept).collect();
+        drop(starting);
         assert!(kept.is_empty(), "{kept:?}");
     }
 
