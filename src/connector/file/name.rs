@@ -162,18 +162,23 @@ impl<'a> Site<'a> {
     }
 
     /// The names that exist here, for a person.
-    fn names(self) -> String {
+    fn names(self) -> &'static str {
         match self {
-            Self::Base => "names: host, host.label and info.PATH".to_owned(),
+            Self::Base => "names: host, host.label and info.PATH",
             Self::Auth => {
-                "names: secret.NAME, info.PATH, credential, header, host, host.label, and token with [auth.token]".to_owned()
+                "names: secret.NAME, info.PATH, credential, header, host, host.label, and token \
+                 with [auth.token]"
             }
-            Self::Search(_) => "names: number.VIEW, text, numbers.VIEW, texts, host, host.label, setting.NAME, \
-                 info.PATH, for.NAME and names from before".to_owned(),
-            Self::Details(_) => "names: record.PATH, records.PATH, number.VIEW, text, host, host.label, setting.NAME, \
-                 info.PATH, for.NAME and names from before".to_owned(),
-            Self::WhoAmI => "names: host, host.label, setting.NAME and info.PATH".to_owned(),
-            Self::Record => "names: paths of the record, setting.NAME and for.NAME".to_owned(),
+            Self::Search(_) => {
+                "names: number.VIEW, text, numbers.VIEW, texts, host, host.label, setting.NAME, \
+                 info.PATH, for.NAME and names from before"
+            }
+            Self::Details(_) => {
+                "names: record.PATH, records.PATH, number.VIEW, text, host, host.label, \
+                 setting.NAME, info.PATH, for.NAME and names from before"
+            }
+            Self::WhoAmI => "names: host, host.label, setting.NAME and info.PATH",
+            Self::Record => "names: paths of the record, setting.NAME and for.NAME",
         }
     }
 }

@@ -10,7 +10,7 @@ pub(super) enum SlotError {
     #[error("a slot is empty")]
     Empty,
     #[error("{{{{{0}}}}} names nothing that exists here; {1}")]
-    UnknownName(String, String),
+    UnknownName(String, &'static str),
     #[error("\"{0}\" is not a filter; filters: {FILTERS}")]
     UnknownFilter(String),
     #[error("the filter {0} does not have the arguments that it takes")]
