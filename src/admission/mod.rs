@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use moka::notification::RemovalCause;
 use parking_lot::RwLock;
 
 use crate::clock::Clock;
@@ -19,14 +18,14 @@ use crate::redis_link::{Link, Reads, RedisTime};
 
 mod backoff;
 mod credential;
+mod refusals;
 mod retention;
-mod revocations;
 mod shared;
 
 use backoff::Backoff;
 pub use credential::{AdmissionConfig, Credential, Trust};
+use refusals::{LastRefusal, Refusals};
 use retention::{KeptSince, Remembered, Retention};
-use revocations::Revocations;
 use shared::SharedCredentials;
 #[cfg(any(test, fuzzing))]
 pub(crate) use shared::record_is_sound;
@@ -37,9 +36,12 @@ pub struct Admissions {
     config: Arc<RwLock<AdmissionConfig>>,
     clock: Arc<dyn Clock>,
     memory: Remembered<(UserTag, AuthTag), Arc<Verification>>,
-    /// When it was revoked, for calls that began before.
-    revoked: Remembered<AuthTag, Timestamp>,
-    revocations: Arc<Revocations>,
+    refusals: Refusals,
+    /// When everything was revoked, in milliseconds: calls that began before do not admit. 0 if it
+    /// never was.
+    all_revoked: Arc<AtomicU64>,
+    /// Counts the times that admissions of a user or of all users were revoked here.
+    invalidations: Arc<AtomicU64>,
     /// Whose a credential is according to the CRM, for any user id.
     owners: Remembered<AuthTag, Identity>,
     /// The identities whose answers this process may hold for a user id.
@@ -57,8 +59,7 @@ struct Verification {
     /// When the CRM was asked.
     asked: Timestamp,
     identity: Identity,
-    /// The last revocation that it was checked against.
-    checked: AtomicU64,
+    refusal: Arc<LastRefusal>,
 }
 
 impl fmt::Debug for Admissions {
@@ -82,19 +83,11 @@ impl Admissions {
         let config = Arc::new(RwLock::new(config));
         let used = || Retention::new(&config, KeptSince::Used);
         let memory = used().cache().support_invalidation_closures();
-        let revocations = Arc::<Revocations>::default();
-        let forgotten = Arc::clone(&revocations);
-        let revoked = Retention::new(&config, KeptSince::Stored)
-            .cache()
-            .eviction_listener(move |_, refused, cause| {
-                if cause == RemovalCause::Size {
-                    forgotten.forget(refused);
-                }
-            });
         Self {
             memory: memory.build_with_hasher(hasher()),
-            revoked: revoked.build_with_hasher(hasher()),
-            revocations,
+            refusals: Refusals::new(Retention::new(&config, KeptSince::Stored)),
+            all_revoked: Arc::default(),
+            invalidations: Arc::default(),
             owners: used().cache().build_with_hasher(hasher()),
             identities: used().cache().build_with_hasher(hasher()),
             backoff: Backoff::default(),
@@ -118,12 +111,8 @@ impl Admissions {
     #[must_use]
     pub(crate) fn known(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
         let verification = self.memory.get(&(user, auth))?;
-        let revocations = self.revocations.count();
-        if verification.checked.load(Ordering::Acquire) != revocations {
-            if self.is_revoked(auth, verification.asked) {
-                return None;
-            }
-            verification.checked.store(revocations, Ordering::Release);
+        if self.is_revoked(&verification.refusal, verification.asked) {
+            return None;
         }
         self.judge(verification.asked, verification.identity)
     }
@@ -141,17 +130,18 @@ impl Admissions {
     /// What Redis knows of the credential. This process remembers it.
     async fn lookup_shared(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
         let shared = self.shared.as_ref()?;
-        let before = self.revocations.count();
+        let before = self.invalidations.load(Ordering::Acquire);
         let (accepted, identity) = shared.read(user, auth).await.ok()??;
         let asked = shared.time().here(accepted)?;
-        if self.is_revoked(auth, asked) {
+        let refusal = self.refusals.of(auth);
+        if self.is_revoked(&refusal, asked) {
             return None;
         }
-        if self.revocations.count() == before {
+        if self.invalidations.load(Ordering::Acquire) == before {
             let verification = Verification {
                 asked,
                 identity,
-                checked: before.into(),
+                refusal,
             };
             self.remember((user, auth), verification);
         }
@@ -162,16 +152,15 @@ impl Admissions {
     /// `identity`. This process knows it at once. Redis and the other replicas know it when this
     /// returns, if Redis can be reached. A refusal after the call began takes precedence.
     pub async fn admit(&self, user: UserTag, auth: AuthTag, identity: Identity, asked: Timestamp) {
-        // Read before the check, so that a refusal in between is not missed for good.
-        let checked = self.revocations.count();
-        if self.is_revoked(auth, asked) {
+        let refusal = self.refusals.of(auth);
+        if self.is_revoked(&refusal, asked) {
             return;
         }
         let identity = self.named_before(user, auth, identity);
         let verification = Verification {
             asked,
             identity,
-            checked: checked.into(),
+            refusal,
         };
         self.remember((user, auth), verification);
         if let Some(shared) = &self.shared
@@ -200,15 +189,14 @@ impl Admissions {
     /// The CRM has refused the credential, here or at another replica: this process no longer
     /// trusts it.
     pub fn revoke_here(&self, auth: AuthTag) {
-        self.refuse(auth, self.clock.now());
+        self.refusals.refuse(auth, self.clock.now());
         self.owners.invalidate(&auth);
-        self.revocations.add();
     }
 
     /// Revokes all admissions of a user in this process. Those in Redis are deleted with everything
     /// else of the user ([`crate::redis_link::user::delete_keys`]).
     pub(crate) fn invalidate_user_here(&self, user: UserTag) {
-        self.revocations.add();
+        self.invalidations.fetch_add(1, Ordering::AcqRel);
         // Fails only if the cache was built without support for it.
         let _ = self
             .memory
@@ -219,7 +207,8 @@ impl Admissions {
     /// begun already admit nobody.
     pub(crate) fn clear_here(&self) {
         let now = self.clock.now();
-        self.revocations.revoke_before(now);
+        self.all_revoked.fetch_max(now.0, Ordering::AcqRel);
+        self.invalidations.fetch_add(1, Ordering::AcqRel);
         self.memory.invalidate_all();
     }
 
@@ -269,38 +258,23 @@ impl Admissions {
         let _ = self
             .memory
             .invalidate_entries_if(move |_, verification| verification.asked <= ended);
-        self.keep_refusals(self.refusals());
-    }
-
-    fn refusals(&self) -> Vec<(AuthTag, Timestamp)> {
-        self.revoked
-            .iter()
-            .map(|(auth, refused)| (*auth, refused))
-            .collect()
+        self.keep_refusals(self.refusals.recent());
     }
 
     /// A refusal is remembered as long as a verification is, counted from now with the current
     /// settings.
     fn keep_refusals(&self, refusals: Vec<(AuthTag, Timestamp)>) {
         for (auth, refused) in refusals {
-            self.refuse(auth, refused);
+            self.refusals.refuse(auth, refused);
         }
-    }
-
-    /// The latest refusal counts, whatever the order in which they arrive.
-    fn refuse(&self, auth: AuthTag, refused: Timestamp) {
-        self.revoked.entry(auth).and_upsert_with(|known| {
-            known.map_or(refused, |known| known.into_value().max(refused))
-        });
     }
 
     fn remembered(&self) -> Duration {
         self.config.read().remembered
     }
 
-    fn is_revoked(&self, auth: AuthTag, asked: Timestamp) -> bool {
-        let refused = self.revoked.get(&auth);
-        self.revocations.include(asked) || refused.is_some_and(|refused| refused >= asked)
+    fn is_revoked(&self, refusal: &LastRefusal, asked: Timestamp) -> bool {
+        asked.0 < self.all_revoked.load(Ordering::Acquire) || refusal.is_after(asked)
     }
 
     /// If the CRM accepts a credential without naming its owner, the owner that it named before

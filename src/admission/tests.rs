@@ -208,7 +208,7 @@ async fn other_settings_hold_for_what_is_remembered_and_bring_nothing_back_that_
 async fn a_refusal_that_comes_while_settings_change_is_not_set_back() {
     let (admissions, clock) = admissions();
     admissions.revoke_here(auth(1));
-    let before = admissions.refusals();
+    let before = admissions.refusals.recent();
     clock.advance(Duration::from_secs(1));
     let asked = clock.now();
     clock.advance(Duration::from_secs(1));
@@ -245,24 +245,17 @@ async fn a_credential_keeps_the_owner_that_the_crm_named_until_it_is_refused() {
     assert_eq!(owner(), Some(unsaid));
 }
 
-/// Made-up credentials, as many as are remembered and a few more, each refused. Half of them are
-/// used again and again.
+/// More refusals of made-up credentials than are remembered.
 fn flood_with_refusals(admissions: &Admissions) {
-    for n in 0..u32::try_from(retention::MOST).unwrap() + 1_000 {
-        let mut tag = [0; 16];
+    for n in 0..u32::try_from(retention::MOST).unwrap() * 2 {
+        let mut tag = [255; 16];
         tag[..4].copy_from_slice(&n.to_be_bytes());
-        tag[15] = 255;
-        let made_up = AuthTag::from_bytes(tag);
-        admissions.revoke_here(made_up);
-        if n % 2 == 0 {
-            (0..3).for_each(|_| assert!(admissions.is_revoked(made_up, Timestamp(0))));
-        }
+        admissions.revoke_here(AuthTag::from_bytes(tag));
     }
-    admissions.revoked.run_pending_tasks();
 }
 
 #[tokio::test]
-async fn a_refusal_is_not_forgotten_among_refusals_of_any_number_of_made_up_credentials() {
+async fn refusals_of_made_up_credentials_neither_hide_another_one_nor_cost_others_their_trust() {
     let (admissions, clock) = admissions();
     for n in 1..=3 {
         admissions
@@ -271,19 +264,46 @@ async fn a_refusal_is_not_forgotten_among_refusals_of_any_number_of_made_up_cred
     }
     clock.advance(Duration::from_millis(5));
     admissions.revoke_here(auth(1));
-    clock.advance(Duration::from_millis(5));
-    let later = clock.now();
-    admissions
-        .admit(user(4), auth(4), Identity::Caller, later)
-        .await;
     flood_with_refusals(&admissions);
     admissions.revoke_here(auth(2));
-    admissions.revoked.run_pending_tasks();
-    let known = [1, 2].map(|n| trust(&admissions, n, n));
-    assert_eq!(known, [None, None], "before and after the flood");
+    let known = [1, 2, 3].map(|n| trust(&admissions, n, n));
+    assert_eq!(known, [None, None, Some(Trust::Verified)]);
+    flood_with_refusals(&admissions);
+    let known = [1, 2, 3].map(|n| trust(&admissions, n, n));
+    assert_eq!(known, [None, None, Some(Trust::Verified)], "also later");
+}
+
+#[tokio::test]
+async fn a_call_under_way_admits_nobody_after_a_refusal_that_many_others_follow() {
+    let (admissions, clock) = admissions();
+    let asked = clock.now();
     clock.advance(Duration::from_millis(5));
+    admissions.revoke_here(auth(1));
+    for n in 0..50_000_u32 {
+        let mut tag = [255; 16];
+        tag[..4].copy_from_slice(&n.to_be_bytes());
+        admissions.revoke_here(AuthTag::from_bytes(tag));
+    }
     admissions
-        .admit(user(4), auth(4), Identity::Caller, clock.now())
+        .admit(user(1), auth(1), Identity::Caller, asked)
         .await;
-    assert_eq!(trust(&admissions, 4, 4), Some(Trust::Verified));
+    assert_eq!(trust(&admissions, 1, 1), None);
+}
+
+#[tokio::test]
+async fn the_last_refusal_is_held_as_long_as_a_verification_of_the_credential() {
+    let (admissions, clock) = admissions();
+    for n in 1..=2 {
+        admissions
+            .admit(user(n), auth(1), Identity::Caller, clock.now())
+            .await;
+    }
+    admissions.revoke_here(auth(9));
+    assert_eq!(admissions.refusals.held(), 1, "of all its users together");
+    admissions.memory.invalidate(&(user(1), auth(1)));
+    admissions.memory.run_pending_tasks();
+    assert_eq!(admissions.refusals.held(), 1);
+    admissions.memory.invalidate(&(user(2), auth(1)));
+    admissions.memory.run_pending_tasks();
+    assert_eq!(admissions.refusals.held(), 0);
 }
