@@ -130,18 +130,20 @@ impl Admissions {
     /// What Redis knows of the credential. This process remembers it.
     async fn lookup_shared(&self, user: UserTag, auth: AuthTag) -> Option<Credential> {
         let shared = self.shared.as_ref()?;
-        let before = self.invalidations.load(Ordering::Acquire);
+        let refusal = self.refusals.of(auth);
+        let revocations = || (self.invalidations.load(Ordering::Acquire), refusal.latest());
+        let before = revocations();
         let (accepted, identity) = shared.read(user, auth).await.ok()??;
         let asked = shared.time().here(accepted)?;
-        let refusal = self.refusals.of(auth);
         if self.is_revoked(&refusal, asked) {
             return None;
         }
-        if self.invalidations.load(Ordering::Acquire) == before {
+        // `asked` is an estimate: a refusal during the read may seem to be earlier.
+        if revocations() == before {
             let verification = Verification {
                 asked,
                 identity,
-                refusal,
+                refusal: Arc::clone(&refusal),
             };
             self.remember((user, auth), verification);
         }

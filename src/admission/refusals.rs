@@ -3,7 +3,8 @@
 //! Any number of made-up credentials may be refused. That must neither hide a refusal that counts,
 //! nor cost other credentials their trust. So each verification holds the last refusal of its
 //! credential as long as it is remembered. All other refusals only concern calls that are under
-//! way, and what Redis knows: of those, the least recently used one is forgotten first.
+//! way, and refusals that Redis has not taken: of those, the least recently used one is forgotten
+//! first.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -53,8 +54,13 @@ impl Drop for LastRefusal {
 impl LastRefusal {
     /// Returns whether the refusal came after a call that began at `asked`.
     pub(super) fn is_after(&self, asked: Timestamp) -> bool {
-        let at = self.at.load(Ordering::Acquire);
+        let at = self.latest();
         at != 0 && at >= asked.0
+    }
+
+    /// When it came, in milliseconds; 0 if there was none.
+    pub(super) fn latest(&self) -> u64 {
+        self.at.load(Ordering::Acquire)
     }
 
     fn refuse(&self, refused: Timestamp) {
@@ -118,7 +124,6 @@ impl Refusals {
     /// The number of credentials whose last refusal is held.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        self.recent.run_pending_tasks();
         self.held.lock().len()
     }
 }

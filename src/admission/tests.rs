@@ -290,20 +290,19 @@ async fn a_call_under_way_admits_nobody_after_a_refusal_that_many_others_follow(
     assert_eq!(trust(&admissions, 1, 1), None);
 }
 
-#[tokio::test]
-async fn the_last_refusal_is_held_as_long_as_a_verification_of_the_credential() {
-    let (admissions, clock) = admissions();
-    for n in 1..=2 {
-        admissions
-            .admit(user(n), auth(1), Identity::Caller, clock.now())
-            .await;
-    }
-    admissions.revoke_here(auth(9));
-    assert_eq!(admissions.refusals.held(), 1, "of all its users together");
-    admissions.memory.invalidate(&(user(1), auth(1)));
-    admissions.memory.run_pending_tasks();
-    assert_eq!(admissions.refusals.held(), 1);
-    admissions.memory.invalidate(&(user(2), auth(1)));
-    admissions.memory.run_pending_tasks();
-    assert_eq!(admissions.refusals.held(), 0);
+#[test]
+fn the_last_refusal_of_a_credential_is_one_for_all_who_hold_it_and_ends_with_them() {
+    let (admissions, _) = admissions();
+    let refusals = &admissions.refusals;
+    let [one, other] = [(); 2].map(|()| refusals.of(auth(1)));
+    refusals.refuse(auth(1), Timestamp(7));
+    refusals.refuse(auth(9), Timestamp(9));
+    assert_eq!([one.latest(), other.latest()], [7, 7]);
+    drop(one);
+    refusals.refuse(auth(1), Timestamp(8));
+    refusals.refuse(auth(1), Timestamp(5));
+    assert_eq!((other.latest(), refusals.held()), (8, 1));
+    drop(other);
+    assert_eq!(refusals.held(), 0);
+    assert_eq!(refusals.of(auth(1)).latest(), 8);
 }
