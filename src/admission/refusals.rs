@@ -2,9 +2,8 @@
 //!
 //! Any number of made-up credentials may be refused. That must neither hide a refusal that counts,
 //! nor cost other credentials their trust. So each verification holds the last refusal of its
-//! credential as long as it is remembered. All other refusals only concern calls that are under
-//! way, and refusals that Redis has not taken: of those, the least recently used one is forgotten
-//! first.
+//! credential as long as it is remembered. All other refusals only matter for calls that are under
+//! way, and if Redis has not taken them. Of those, the least recently used one is forgotten first.
 
 use std::collections::HashMap;
 use std::fmt;

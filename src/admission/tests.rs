@@ -245,9 +245,9 @@ async fn a_credential_keeps_the_owner_that_the_crm_named_until_it_is_refused() {
     assert_eq!(owner(), Some(unsaid));
 }
 
-/// More refusals of made-up credentials than are remembered.
-fn flood_with_refusals(admissions: &Admissions) {
-    for n in 0..u32::try_from(retention::MOST).unwrap() * 2 {
+/// Refuses this many made-up credentials.
+fn flood_with_refusals(admissions: &Admissions, many: u64) {
+    for n in 0..u32::try_from(many).unwrap() {
         let mut tag = [255; 16];
         tag[..4].copy_from_slice(&n.to_be_bytes());
         admissions.revoke_here(AuthTag::from_bytes(tag));
@@ -264,11 +264,11 @@ async fn refusals_of_made_up_credentials_neither_hide_another_one_nor_cost_other
     }
     clock.advance(Duration::from_millis(5));
     admissions.revoke_here(auth(1));
-    flood_with_refusals(&admissions);
+    flood_with_refusals(&admissions, retention::MOST * 2);
     admissions.revoke_here(auth(2));
     let known = [1, 2, 3].map(|n| trust(&admissions, n, n));
     assert_eq!(known, [None, None, Some(Trust::Verified)]);
-    flood_with_refusals(&admissions);
+    flood_with_refusals(&admissions, retention::MOST * 2);
     let known = [1, 2, 3].map(|n| trust(&admissions, n, n));
     assert_eq!(known, [None, None, Some(Trust::Verified)], "also later");
 }
@@ -279,11 +279,7 @@ async fn a_call_under_way_admits_nobody_after_a_refusal_that_many_others_follow(
     let asked = clock.now();
     clock.advance(Duration::from_millis(5));
     admissions.revoke_here(auth(1));
-    for n in 0..50_000_u32 {
-        let mut tag = [255; 16];
-        tag[..4].copy_from_slice(&n.to_be_bytes());
-        admissions.revoke_here(AuthTag::from_bytes(tag));
-    }
+    flood_with_refusals(&admissions, retention::MOST / 2);
     admissions
         .admit(user(1), auth(1), Identity::Caller, asked)
         .await;
